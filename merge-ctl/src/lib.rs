@@ -1,0 +1,17 @@
+//! merge-ctl: start a dm-snapshot merge, show live what it does and why it is slow, finish it
+//! safely.
+//!
+//! The way of the data: readers ([`dm`], [`store`], [`probe`]) make a raw [`sample::Sample`]; the
+//! [`model`] is a pure function of the samples; [`view`] and [`output`] only read the model; the
+//! controller in [`merge`] decides, and acts through [`dm`] and [`lvm`].
+
+pub mod dm;
+pub mod lvm;
+pub mod merge;
+pub mod model;
+pub mod output;
+pub mod probe;
+pub mod sample;
+pub mod store;
+pub mod units;
+pub mod view;

@@ -1,0 +1,300 @@
+//! Raw facts about one merge at one instant. Readers make them, the model alone interprets them.
+//!
+//! Nothing here is computed from two instants: counters are cumulative as they were read. A
+//! recorded stream of samples, replayed, gives the same model bit for bit.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{ChunkSize, DeviceNumber, Sectors};
+
+/// What stays the same while a merge is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeIdentity {
+    /// The device-mapper name of the merging origin.
+    pub origin: String,
+    /// The same as its users call it: `vg/lv` for a logical volume, else the name.
+    pub origin_label: String,
+    /// The snapshot that is merged, as its users call it, where that is known.
+    pub snapshot_label: Option<String>,
+    /// The merging origin: what users mount.
+    pub origin_dev: DeviceNumber,
+    /// The device below it, which holds its data.
+    pub real_dev: DeviceNumber,
+    /// The device that holds the exceptions.
+    pub cow_dev: DeviceNumber,
+    /// Who has to finish the merge.
+    pub owner: Owner,
+    /// The snapshot's chunk size.
+    pub chunk_size: ChunkSize,
+    /// The origin's size.
+    pub size: Sectors,
+    /// Other snapshots of the same origin.
+    pub siblings: Vec<String>,
+    /// The running kernel's release.
+    pub kernel: String,
+    /// What the probes can see here.
+    pub probes: ProbeReport,
+}
+
+/// Who owns a volume, and so who has to finish its merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// Nobody: plain device-mapper; merge-ctl finishes it.
+    DeviceMapper,
+    /// LVM: lvm2 finishes it.
+    Lvm,
+}
+
+/// How much of a merge the probes can see, from all to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeTier {
+    /// Runs and their phases, and the I/O in flight on the origin.
+    Full,
+    /// As `Full`, but a run's merge is known only once its copy began (no BTF of dm-snapshot).
+    NoModuleBtf,
+    /// I/O in flight on the origin only: no kprobes.
+    BlockOnly,
+    /// Nothing: the kernel's status line alone.
+    None,
+}
+
+/// The tier that was reached, and why it is not a better one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// What can be seen.
+    pub tier: ProbeTier,
+    /// What is missing, in words for an operator, one sentence each; empty for `Full`.
+    pub missing: Vec<String>,
+}
+
+/// Everything that was read about one merge at one instant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When, by `CLOCK_MONOTONIC`: the clock of all times here.
+    pub at_ns: u64,
+    /// The same instant as seconds since 1970, UTC.
+    pub unix_s: u64,
+    /// What the kernel says of the merging origin.
+    pub kernel: KernelView,
+    /// Runs that finished since the sample before, in their order.
+    pub runs: Vec<Run>,
+    /// The run in progress, where probes see it.
+    pub current: Option<CurrentRun>,
+    /// What the probes said of the merge's end since it began.
+    pub end: Option<End>,
+    /// Application I/O on the origin, where probes see it.
+    pub io: Option<IoSample>,
+    /// Reads and writes in flight by the kernel's own count (`/sys/block/dm-N/inflight`).
+    pub kernel_in_flight: Option<KernelInFlight>,
+    /// `snapshot_copy_throttle`: the percentage of time that copying may take; 100 is unthrottled.
+    pub throttle_percent: Option<u32>,
+    /// What the probes lost since they were attached.
+    pub dropped: Dropped,
+}
+
+/// The state of the merging origin as device-mapper tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum KernelView {
+    /// The merge target is live.
+    Merging {
+        /// Sectors of the COW device that hold metadata and exceptions.
+        allocated: Sectors,
+        /// Sectors of the COW device.
+        total: Sectors,
+        /// Sectors of the COW device that hold metadata.
+        metadata: Sectors,
+        /// Whether the device is suspended, so that neither merge nor applications go on.
+        suspended: bool,
+    },
+    /// `Merge failed`: the merge has stopped for good until the device is deactivated.
+    MergeFailed,
+    /// `Invalid`: the exception store cannot be used any more.
+    Invalid,
+    /// The device carries another target now, or is gone: somebody finished the merge.
+    NotMerging,
+    /// The status could not be read, or was none that we know.
+    Unknown {
+        /// What was read, or the error.
+        text: String,
+    },
+}
+
+/// The phases of a run. See `merge_common::phase` for the kernel's functions behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Find the next run; now and then read an area of metadata.
+    Metadata,
+    /// Wait for copies of the old data into sibling snapshots.
+    Siblings,
+    /// Wait for application writes in flight in the run.
+    Drain,
+    /// Copy from the COW device to the origin.
+    Copy,
+    /// Flush the origin's write cache.
+    Flush,
+    /// Clear the run's exceptions on the COW device.
+    Commit,
+}
+
+impl Phase {
+    /// All, in the order in which a run takes them.
+    pub const ALL: [Self; merge_common::phase::COUNT] =
+        [Self::Metadata, Self::Siblings, Self::Drain, Self::Copy, Self::Flush, Self::Commit];
+
+    /// The phase's word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Siblings => "siblings",
+            Self::Drain => "drain",
+            Self::Copy => "copy",
+            Self::Flush => "flush",
+            Self::Commit => "commit",
+        }
+    }
+
+    /// The phase of a number of `merge_common::phase`; none for `IDLE`.
+    pub fn from_record(number: u32) -> Option<Self> {
+        Self::ALL.get((number as usize).checked_sub(1)?).copied()
+    }
+}
+
+/// Nanoseconds by phase, in the order of [`Phase::ALL`].
+pub type PhaseNs = [u64; Phase::ALL.len()];
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its lowest chunk on the origin.
+    pub old_chunk: u64,
+    /// Its lowest chunk on the COW device.
+    pub new_chunk: u64,
+    /// How many chunks it has.
+    pub chunks: u32,
+    /// When its first phase began.
+    pub started_ns: u64,
+    /// When its commit returned.
+    pub finished_ns: u64,
+    /// Time spent in each phase.
+    pub phase_ns: PhaseNs,
+}
+
+/// The run in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurrentRun {
+    /// Its lowest chunk on the origin. Not yet known, and 0, in [`Phase::Metadata`].
+    pub old_chunk: u64,
+    /// Its lowest chunk on the COW device. As above.
+    pub new_chunk: u64,
+    /// How many chunks it has; 0 while that is not known.
+    pub chunks: u32,
+    /// Where it is.
+    pub phase: Phase,
+    /// When its first phase began.
+    pub started_ns: u64,
+    /// When the present phase began.
+    pub phase_started_ns: u64,
+    /// Time spent in the phases behind it.
+    pub phase_ns: PhaseNs,
+}
+
+/// How a merge ended, as the probes saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum End {
+    /// The last run is committed; the store is empty.
+    Done {
+        /// When.
+        at_ns: u64,
+    },
+    /// The kernel gave up.
+    Failed {
+        /// When.
+        at_ns: u64,
+        /// In which phase; `None` where the kernel failed between phases.
+        phase: Option<Phase>,
+        /// The negative errno, or 0 where the kernel tells none.
+        errno: i32,
+        /// The failed run's lowest chunk on the origin.
+        old_chunk: u64,
+        /// How many chunks it had.
+        chunks: u32,
+    },
+}
+
+/// Application I/O on the merging origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoSample {
+    /// Writes, cumulative.
+    pub writes: IoTotals,
+    /// Reads, cumulative.
+    pub reads: IoTotals,
+    /// Writes in flight, all of them counted, the oldest listed.
+    pub writes_in_flight: u64,
+    /// Reads in flight.
+    pub reads_in_flight: u64,
+    /// The writes in flight, oldest first, at most [`IoSample::MAX_LISTED`].
+    pub in_flight: Vec<InFlightWrite>,
+}
+
+impl IoSample {
+    /// How many writes in flight a sample lists at most.
+    pub const MAX_LISTED: usize = 1024;
+}
+
+/// Cumulative figures of the reads, or the writes, of an origin since the probes were attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoTotals {
+    /// I/Os queued.
+    pub queued: u64,
+    /// I/Os completed.
+    pub completed: u64,
+    /// Bytes of the completed ones.
+    pub bytes: u64,
+    /// Sum of their latencies.
+    pub latency_ns: u64,
+    /// The completed ones by latency; the buckets of `merge_common::latency_bucket`, trailing
+    /// empty ones left out.
+    pub latency: Vec<u64>,
+}
+
+/// One application write in flight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlightWrite {
+    /// Its first sector on the origin.
+    pub sector: u64,
+    /// Its length; 0 for a flush.
+    pub bytes: u32,
+    /// When it was queued.
+    pub queued_ns: u64,
+    /// The process that submitted it.
+    pub pid: u32,
+    /// The name of the thread that submitted it.
+    pub comm: String,
+}
+
+/// I/O in flight by the kernel's own count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelInFlight {
+    /// Reads.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+}
+
+/// What the probes could not tell, cumulative. See `merge_common::dropped`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Finished runs that found the ring buffer full.
+    pub runs: u64,
+    /// Entries of I/O in flight that were overwritten.
+    pub in_flight: u64,
+    /// Merges that found no place.
+    pub merges: u64,
+    /// Runs that were under way when the probes were attached.
+    pub half_seen: u64,
+}

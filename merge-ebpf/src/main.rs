@@ -1,0 +1,2 @@
+//! The eBPF programs of merge-ctl.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Everything a contributor to merge-ctl types.
+fn main() {}
