@@ -78,6 +78,9 @@ pub struct Sample {
     pub unix_s: u64,
     /// What the kernel says of the merging origin.
     pub kernel: KernelView,
+    /// Chunks of the origin that the exception store still held, in rising order; in the first
+    /// sample only, where the store could be read.
+    pub to_do: Option<Vec<ChunkRange>>,
     /// Runs that finished since the sample before, in their order.
     pub runs: Vec<Run>,
     /// The run in progress, where probes see it.
@@ -92,6 +95,15 @@ pub struct Sample {
     pub throttle_percent: Option<u32>,
     /// What the probes lost since they were attached.
     pub dropped: Dropped,
+}
+
+/// Neighbouring chunks of the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRange {
+    /// The lowest.
+    pub first: u64,
+    /// How many.
+    pub chunks: u64,
 }
 
 /// The state of the merging origin as device-mapper tells it.
@@ -113,8 +125,11 @@ pub enum KernelView {
     MergeFailed,
     /// `Invalid`: the exception store cannot be used any more.
     Invalid,
-    /// The device carries another target now, or is gone: somebody finished the merge.
-    NotMerging,
+    /// The device carries another target now, or is gone.
+    NotMerging {
+        /// The kind of target that it carries; none where the device is gone.
+        target: Option<String>,
+    },
     /// The status could not be read, or was none that we know.
     Unknown {
         /// What was read, or the error.

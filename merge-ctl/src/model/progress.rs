@@ -1,0 +1,41 @@
+//! Work done and left.
+
+use crate::sample::{KernelView, Sample};
+
+/// Work done and left, in bytes of exceptions. Not the COW's fill, which counts metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Left at the first sample.
+    pub initial_bytes: u64,
+    /// Left now.
+    pub left_bytes: u64,
+}
+
+impl Progress {
+    /// Merged since the first sample.
+    pub const fn merged_bytes(&self) -> u64 {
+        self.initial_bytes.saturating_sub(self.left_bytes)
+    }
+
+    /// Done, from 0 to 1; 1 where there was nothing to do.
+    pub fn fraction(&self) -> f64 {
+        if self.initial_bytes == 0 {
+            1.0
+        } else {
+            self.merged_bytes() as f64 / self.initial_bytes as f64
+        }
+    }
+}
+
+/// What the kernel still has to merge; none where its status does not tell.
+///
+/// Once a snapshot merges, the kernel keeps `allocated - metadata` at exactly the exceptions that
+/// are left (`drivers/md/dm-snap-persistent.c`, `persistent_commit_merge`).
+pub(super) fn left_bytes(sample: &Sample) -> Option<u64> {
+    match sample.kernel {
+        KernelView::Merging { allocated, metadata, .. } => {
+            Some(allocated.saturating_sub(metadata).bytes())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,153 @@
+//! Application writes in flight, and what the run in progress has to do with them.
+
+use std::ops::Range;
+
+use crate::sample::{CurrentRun, InFlightWrite, KernelInFlight, Phase, Sample};
+use crate::units::{ChunkSize, SECTOR_BYTES};
+
+/// Application writes in flight on the origin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Writes {
+    /// How many.
+    pub in_flight: u64,
+    /// How many of the listed ones the merge keeps waiting.
+    pub held: u64,
+    /// How many of the listed ones the merge waits for.
+    pub awaited: u64,
+    /// The kernel's own count, to check ours by.
+    pub kernel: Option<KernelInFlight>,
+    /// Oldest first.
+    pub listed: Vec<Write>,
+}
+
+/// One application write in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Its first sector on the origin.
+    pub sector: u64,
+    /// Its length; 0 for a flush.
+    pub bytes: u32,
+    /// How long it has been in flight.
+    pub age_ns: u64,
+    /// The process that submitted it.
+    pub pid: u32,
+    /// The name of the thread that submitted it.
+    pub comm: String,
+    /// What it has to do with the run in progress.
+    pub relation: Relation,
+}
+
+/// What a write in flight has to do with the run in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// Nothing: it goes its way.
+    Free,
+    /// It falls into the run, and the merge keeps it waiting until the run is committed.
+    Held,
+    /// It falls into the run and began before: the merge waits for it.
+    Awaited,
+}
+
+impl Writes {
+    pub(super) fn at(sample: &Sample, chunk_size: ChunkSize) -> Option<Self> {
+        let io = sample.io.as_ref()?;
+        let run = sample.current.as_ref().and_then(|run| PublishedRun::of(run, chunk_size));
+        let listed: Vec<Write> = io
+            .in_flight
+            .iter()
+            .map(|write| Write {
+                sector: write.sector,
+                bytes: write.bytes,
+                age_ns: sample.at_ns.saturating_sub(write.queued_ns),
+                pid: write.pid,
+                comm: write.comm.clone(),
+                relation: run.as_ref().map_or(Relation::Free, |run| run.relation(write)),
+            })
+            .collect();
+        let count = |relation| listed.iter().filter(|write| write.relation == relation).count();
+        Some(Self {
+            in_flight: io.writes_in_flight,
+            held: count(Relation::Held) as u64,
+            awaited: count(Relation::Awaited) as u64,
+            kernel: sample.kernel_in_flight,
+            listed,
+        })
+    }
+}
+
+/// A run from the moment at which the kernel queues application writes into it.
+struct PublishedRun {
+    sectors: Range<u64>,
+    at_ns: u64,
+    draining: bool,
+}
+
+impl PublishedRun {
+    fn of(run: &CurrentRun, chunk_size: ChunkSize) -> Option<Self> {
+        if run.chunks == 0 || run.phase < Phase::Drain {
+            return None;
+        }
+        let start = run.old_chunk * chunk_size.sectors();
+        let before_ns: u64 = run.phase_ns[..Phase::Drain as usize].iter().sum();
+        Some(Self {
+            sectors: start..start + u64::from(run.chunks) * chunk_size.sectors(),
+            at_ns: run.started_ns + before_ns,
+            draining: run.phase == Phase::Drain,
+        })
+    }
+
+    /// The kernel queues a write into the run unless it was under way before the run was
+    /// published; those it waits for, and nothing is copied before the last of them has ended
+    /// (`drivers/md/dm-snap.c`, `snapshot_merge_map` and `__check_for_conflicting_io`). So once
+    /// the drain is over every write into the run is held, whenever it was queued.
+    fn relation(&self, write: &InFlightWrite) -> Relation {
+        let end = write.sector + u64::from(write.bytes).div_ceil(SECTOR_BYTES);
+        let overlaps = write.sector < self.sectors.end && self.sectors.start < end;
+        match overlaps {
+            false => Relation::Free,
+            true if self.draining && write.queued_ns < self.at_ns => Relation::Awaited,
+            true => Relation::Held,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn current(phase: Phase) -> CurrentRun {
+        CurrentRun {
+            old_chunk: 10,
+            new_chunk: 2,
+            chunks: 4,
+            phase,
+            started_ns: 100,
+            phase_started_ns: 130,
+            phase_ns: [10, 20, 0, 0, 0, 0],
+        }
+    }
+
+    fn relation(phase: Phase, sector: u64, bytes: u32, queued_ns: u64) -> Relation {
+        let chunk_size = ChunkSize::from_sectors(8).unwrap();
+        let write = InFlightWrite { sector, bytes, queued_ns, pid: 1, comm: String::new() };
+        PublishedRun::of(&current(phase), chunk_size)
+            .map_or(Relation::Free, |run| run.relation(&write))
+    }
+
+    #[test]
+    fn only_writes_that_touch_the_run_have_to_do_with_it() {
+        assert_eq!(relation(Phase::Copy, 72, 4096, 200), Relation::Free);
+        assert_eq!(relation(Phase::Copy, 76, 4096, 200), Relation::Held);
+        assert_eq!(relation(Phase::Copy, 111, 512, 200), Relation::Held);
+        assert_eq!(relation(Phase::Copy, 112, 4096, 200), Relation::Free);
+        assert_eq!(relation(Phase::Copy, 80, 0, 200), Relation::Free, "a flush touches nothing");
+    }
+
+    #[test]
+    fn a_write_before_the_publication_is_awaited_while_draining_and_held_after() {
+        assert_eq!(relation(Phase::Siblings, 80, 4096, 120), Relation::Free);
+        assert_eq!(relation(Phase::Drain, 80, 4096, 129), Relation::Awaited);
+        assert_eq!(relation(Phase::Drain, 80, 4096, 130), Relation::Held);
+        assert_eq!(relation(Phase::Commit, 80, 4096, 129), Relation::Held);
+    }
+}
