@@ -14,6 +14,9 @@ mod state;
 mod verdict;
 mod writes;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 pub use latency::{Latencies, Latency};

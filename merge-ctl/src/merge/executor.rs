@@ -1,0 +1,56 @@
+//! What the controller asks of device-mapper. It decides; an executor acts: the real one through
+//! ioctls, and in tests one that fails where it is told to.
+
+use std::fmt;
+
+use crate::dm::{self, Table};
+
+/// A change to one device, by its device-mapper name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Load a table into the inactive slot.
+    Load(String, Table),
+    /// Empty the inactive slot.
+    Clear(String),
+    /// Let I/O in flight end, and hold what comes.
+    Suspend(String),
+    /// Make the inactive table, if there is one, the live one, and let I/O go on.
+    Resume(String),
+    /// Remove the device; at once, or when the last process has closed it.
+    Remove(String),
+}
+
+impl Step {
+    /// The device that changes.
+    pub fn device(&self) -> &str {
+        match self {
+            Self::Load(device, _)
+            | Self::Clear(device)
+            | Self::Suspend(device)
+            | Self::Resume(device)
+            | Self::Remove(device) => device,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(device, table) => write!(f, "load `{table}` into {device}"),
+            Self::Clear(device) => write!(f, "clear the inactive table of {device}"),
+            Self::Suspend(device) => write!(f, "suspend {device}"),
+            Self::Resume(device) => write!(f, "resume {device}"),
+            Self::Remove(device) => write!(f, "remove {device}"),
+        }
+    }
+}
+
+/// Carries out steps.
+pub trait Executor {
+    /// Carries out one step.
+    ///
+    /// # Errors
+    /// What device-mapper answered. The step may then be half done: a resume may have swapped the
+    /// tables and left the device suspended.
+    fn act(&mut self, step: &Step) -> Result<(), dm::Error>;
+}
