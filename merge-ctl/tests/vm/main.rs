@@ -1,0 +1,13 @@
+//! merge-ctl against real merges on a real kernel. Runs as root in a disposable VM, where
+//! `cargo xtask test` brings it; on a host every test here is ignored.
+
+mod failures;
+mod in_flight;
+mod leaving;
+mod lvm;
+mod merge_ctl;
+mod refusals;
+mod runs;
+mod siblings;
+mod testbed;
+mod tiers;

@@ -1,0 +1,139 @@
+//! merge-ctl as its users meet it: the binary, its exit status, its JSON stream.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use merge_ctl::store::{FileSource, Opened, Run, Store};
+use serde_json::Value;
+
+use super::testbed::Testbed;
+
+/// What a finished merge-ctl left behind.
+pub struct Ended {
+    /// Its exit status.
+    pub code: i32,
+    /// Its JSON lines.
+    pub lines: Vec<Value>,
+    /// Its error output.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The lines of one type.
+    pub fn of_type<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a Value> + 'a {
+        self.lines.iter().filter(move |line| line["type"] == wanted)
+    }
+
+    /// The last line, which must be the summary.
+    pub fn summary(&self) -> &Value {
+        let last = self.lines.last().unwrap_or_else(|| panic!("no output; {}", self.stderr));
+        assert_eq!(last["type"], "summary", "{}", self.stderr);
+        last
+    }
+
+    /// The finished runs in their order, for comparison with what the store promised.
+    pub fn runs(&self) -> Vec<Run> {
+        let number = |line: &Value, field: &str| {
+            line[field].as_u64().unwrap_or_else(|| panic!("no {field} in {line}"))
+        };
+        self.of_type("run")
+            .map(|line| Run {
+                old_chunk: number(line, "old_chunk"),
+                new_chunk: number(line, "new_chunk"),
+                chunks: number(line, "chunks") as u32,
+            })
+            .collect()
+    }
+
+    /// Panics with all that it said unless it ended with this code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stderr: {}\nlines: {:#?}", self.stderr, self.lines.last());
+        self
+    }
+}
+
+/// Runs merge-ctl to its end.
+pub fn merge_ctl(arguments: &[&str]) -> Ended {
+    Running::start(arguments).wait()
+}
+
+/// A merge-ctl that runs.
+pub struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    lines: Vec<Value>,
+}
+
+impl Running {
+    /// Starts it.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new("merge-ctl")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout, lines: Vec::new() }
+    }
+
+    /// The next JSON line; none at the end.
+    pub fn next_line(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        if self.stdout.read_line(&mut line).unwrap() == 0 {
+            return None;
+        }
+        let value: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("not a JSON line: {error}: {line:?}"));
+        assert_eq!(value["schema"], 1, "{line}");
+        self.lines.push(value.clone());
+        Some(value)
+    }
+
+    /// Reads on to the first line that `wanted` accepts.
+    pub fn line_where(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        while let Some(line) = self.next_line() {
+            if wanted(&line) {
+                return line;
+            }
+        }
+        let ended = self.read_errors();
+        panic!("the output ended before the line that was waited for; {ended}");
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end and reads all that it says.
+    pub fn wait(mut self) -> Ended {
+        while self.next_line().is_some() {}
+        let stderr = self.read_errors();
+        let status = self.child.wait().unwrap();
+        Ended { code: status.code().unwrap_or(-1), lines: self.lines, stderr }
+    }
+
+    fn read_errors(&mut self) -> String {
+        self.child
+            .stderr
+            .take()
+            .map(|stderr| std::io::read_to_string(stderr).unwrap())
+            .unwrap_or_default()
+    }
+}
+
+/// The runs that the merge of this testbed's snapshot must have, read from its exception store.
+pub fn promised_runs(bed: &Testbed) -> Vec<Run> {
+    promised_runs_of(&bed.path("cow"))
+}
+
+/// The same for any COW device.
+pub fn promised_runs_of(cow: &std::path::Path) -> Vec<Run> {
+    match Store::open(FileSource::open(cow).unwrap(), None).unwrap() {
+        Opened::Store(store) => store.survey_runs().unwrap().1,
+        other => panic!("no exception store on {}: {other:?}", cow.display()),
+    }
+}
