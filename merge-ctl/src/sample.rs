@@ -125,6 +125,8 @@ pub enum KernelView {
     MergeFailed,
     /// `Invalid`: the exception store cannot be used any more.
     Invalid,
+    /// LVM has recorded the merge and begins it at the next activation of the volume.
+    Scheduled,
     /// The device carries another target now, or is gone.
     NotMerging {
         /// The kind of target that it carries; none where the device is gone.

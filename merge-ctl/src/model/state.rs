@@ -5,6 +5,8 @@ use crate::sample::{End, KernelView, Owner, Sample};
 /// Where a merge is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// LVM has recorded the merge and begins it at the next activation of the volume.
+    Scheduled,
     /// The kernel works on it.
     Merging,
     /// It has made no progress for longer than the threshold.
@@ -29,6 +31,7 @@ impl State {
     /// The state's word, for people and for JSON.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Scheduled => "scheduled",
             Self::Merging => "merging",
             Self::Stalled => "stalled",
             Self::Suspended => "suspended",
@@ -62,6 +65,7 @@ impl State {
             }
             KernelView::Merging { suspended: true, .. } => Self::Suspended,
             KernelView::Merging { .. } => Self::Merging,
+            KernelView::Scheduled => Self::Scheduled,
             KernelView::MergeFailed => Self::Failed,
             KernelView::Invalid => Self::Invalid,
             // lvm2 swaps the table only once all is merged, and may do so between two samples.

@@ -9,6 +9,9 @@ const WORTH_SAYING: f64 = 0.25;
 pub(super) fn of(model: &Model) -> String {
     match model.state {
         State::Merging => where_the_time_goes(model),
+        State::Scheduled => {
+            "The volume is in use: LVM begins the merge at its next activation.".to_owned()
+        }
         State::Stalled | State::Suspended => stalled(model),
         State::DoneNotFinished => match model.identity.owner {
             Owner::Lvm => "All is merged; lvm2 has yet to drop the snapshot.".to_owned(),

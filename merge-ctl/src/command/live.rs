@@ -1,0 +1,113 @@
+//! Follows one merge until it is over or the user leaves.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use merge_ctl::model::{Model, State};
+use merge_ctl::sampler::Sampler;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::face::{Face, Wish};
+
+/// How often the kernel is asked for the status. Asking takes the snapshot's lock for writing, so
+/// it must not be often; the probes tell an end at once.
+const SAMPLE_EVERY: Duration = Duration::from_millis(200);
+
+/// Why the following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nothing more will happen.
+    Over,
+    /// The user left, or asked for another merge.
+    Wished(Wish),
+}
+
+/// What is done when the kernel has nothing left to merge.
+pub(crate) trait Finisher {
+    /// Called at every sample of a merge that is done and not finished.
+    ///
+    /// # Errors
+    /// Why the merge cannot be finished.
+    fn finish(&mut self, model: &Model) -> anyhow::Result<()>;
+    /// How long a done merge is watched for somebody to finish it.
+    fn patience(&self) -> Duration;
+}
+
+/// Signals that ask us to leave.
+pub(crate) struct LeaveSignals([Signal; 3]);
+
+impl LeaveSignals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// Where the process may have no more signal handlers.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// One merge that is followed.
+pub(crate) struct Following<'a> {
+    /// Where the samples come from.
+    pub(crate) sampler: &'a mut Sampler,
+    /// What shows the merge.
+    pub(crate) face: &'a mut Face,
+    /// What finishes it.
+    pub(crate) finisher: &'a mut dyn Finisher,
+    /// What makes us leave.
+    pub(crate) signals: &'a mut LeaveSignals,
+}
+
+impl Following<'_> {
+    /// Follows the merge from `model` on.
+    ///
+    /// # Errors
+    /// What cannot be printed, read from the terminal, or finished.
+    pub(crate) async fn to_the_end(&mut self, mut model: Model) -> anyhow::Result<(Model, Ended)> {
+        let mut ticker = every(SAMPLE_EVERY);
+        let mut done_since = None;
+        loop {
+            tokio::select! {
+                _ = ticker.tick() => {}
+                () = self.sampler.something_happened() => {}
+                () = self.signals.any() => return Ok((model, Ended::Wished(Wish::Leave))),
+                wish = self.face.wish(&model) => return Ok((model, Ended::Wished(wish?))),
+            }
+            let sample = self.sampler.sample();
+            model = model.next(&sample);
+            self.face.show(&model, &sample.runs)?;
+            match model.state {
+                State::DoneNotFinished => {
+                    self.finisher.finish(&model)?;
+                    let since = *done_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= self.finisher.patience() {
+                        return Ok((model, Ended::Over));
+                    }
+                }
+                state if state.is_over() => return Ok((model, Ended::Over)),
+                _ => done_since = None,
+            }
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticker = interval(period);
+    // After a slow sample the next one waits for its turn, it does not make up for lost ones.
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}
