@@ -34,7 +34,7 @@ pub mod source;
 pub use error::{EntryFault, StoreError};
 pub use format::{Exception, Layout, Place, Placed, Usage};
 pub use reader::{Opened, Store, Survey};
-pub use runs::Run;
+pub use runs::{Run, RunList, Runs};
 pub use source::{FileSource, MemorySource, Source};
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ fn read_all<S: super::Source>(store: &Store<S>) -> Option<Vec<Run>> {
     back.reverse();
     assert_eq!(back, shown);
     let runs: Vec<Run> = store.runs(survey.end).map(Result::unwrap).collect();
+    assert_eq!(store.survey_runs().unwrap(), (survey, runs.clone()));
     assert_eq!(runs.iter().map(|run| u64::from(run.chunks)).sum::<u64>(), survey.exceptions);
     Some(runs)
 }

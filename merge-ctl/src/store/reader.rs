@@ -9,7 +9,7 @@
 //! A store may be read while the kernel merges it: exceptions are cleared from the end, and a
 //! sector is written whole, so a walk forwards sees each exception that is still to be merged. A
 //! walk backwards may meet entries that were cleared since the end was found: it then says
-//! [`StoreError::Changed`], and a new survey is needed.
+//! [`StoreError::Changed`]. [`Store::survey_runs`] walks forwards only, and is the one to use then.
 
 use super::aligned::AlignedBuffer;
 use super::duplicates::{Duplicates, MEMORY_BYTES, Seen};
@@ -18,7 +18,7 @@ use super::format::{
     EXCEPTION_BYTES, Exception, HEADER_BYTES, Header, Layout, MAGIC, MAX_DEVICE, Place, Placed,
     Usage, VERSION,
 };
-use super::runs::{Run, Runs};
+use super::runs::{Run, RunList, Runs};
 use super::source::Source;
 use crate::units::{ChunkSize, SECTOR_BYTES, Sectors};
 
@@ -127,6 +127,19 @@ impl<S: Source> Store<S> {
     /// The first fault; a failed read.
     pub fn survey(&self, each: impl FnMut(Placed)) -> Result<Survey, StoreError> {
         self.survey_within(MEMORY_BYTES, each)
+    }
+
+    /// [`Self::survey`], and the runs of a merge that begins where the store ends now, in its
+    /// order. For a store that is being merged: what was found first stays true longest.
+    ///
+    /// Needs memory for every run; [`Self::runs`] does not.
+    ///
+    /// # Errors
+    /// As [`Self::survey`].
+    pub fn survey_runs(&self) -> Result<(Survey, Vec<Run>), StoreError> {
+        let mut list = RunList::default();
+        let survey = self.survey(|placed| list.add(placed))?;
+        Ok((survey, list.into_merge_order()))
     }
 
     fn survey_within(
