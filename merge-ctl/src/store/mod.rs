@@ -1,7 +1,7 @@
 //! The exception store: what the COW device of a persistent snapshot says, and which runs a merge
 //! will make of it.
 //!
-//! [`format`] knows the bytes and the arithmetic; [`source`] brings bytes from a device, a file or
+//! [`mod@format`] knows the bytes and the arithmetic; [`source`] brings bytes from a device, a file or
 //! memory; [`reader`] checks every number before it is used and streams the exceptions in either
 //! direction; [`runs`] makes of them what the kernel merges, in its order.
 //!
