@@ -1,12 +1,13 @@
 //! The exception store: what the COW device of a persistent snapshot says, and which runs a merge
 //! will make of it.
 //!
-//! [`mod@format`] knows the bytes and the arithmetic; [`source`] brings bytes from a device, a file or
-//! memory; [`reader`] checks every number before it is used and streams the exceptions in either
-//! direction; [`runs`] makes of them what the kernel merges, in its order.
+//! [`mod@format`] knows the bytes and the arithmetic; [`source`] brings bytes from a device, a file
+//! or memory; [`reader`] checks every number before it is used and streams the exceptions in
+//! either direction; [`runs`] makes of them what the kernel merges, in its order.
 //!
 //! What always holds here: nothing is written; memory does not grow with the store, but for the
-//! bounded search for duplicates; a damaged store is an error that names the place, never a panic.
+//! bounded search for duplicates and a [`RunList`] where one is asked for; a damaged store is an
+//! error that names the place, never a panic.
 //!
 //! ```no_run
 //! use merge_ctl::store::{FileSource, Opened, Store, StoreError};
