@@ -1,1 +1,44 @@
-//! store
+//! The exception store: what the COW device of a persistent snapshot says, and which runs a merge
+//! will make of it.
+//!
+//! [`mod@format`] knows the bytes and the arithmetic; [`source`] brings bytes from a device, a file
+//! or memory; [`reader`] checks every number before it is used and streams the exceptions in
+//! either direction; [`runs`] makes of them what the kernel merges, in its order.
+//!
+//! What always holds here: nothing is written; memory does not grow with the store, but for the
+//! bounded search for duplicates and a [`RunList`] where one is asked for; a damaged store is an
+//! error that names the place, never a panic.
+//!
+//! ```no_run
+//! use merge_ctl::store::{FileSource, Opened, Store, StoreError};
+//!
+//! # fn main() -> Result<(), StoreError> {
+//! let cow = FileSource::open("/dev/mapper/vg-snap-cow".as_ref())?;
+//! if let Opened::Usable(store) = Store::open(cow, None)? {
+//!     let survey = store.survey(|_| {})?;
+//!     for run in store.runs(survey.end) {
+//!         println!("{:?}", run?);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod aligned;
+mod duplicates;
+mod error;
+pub mod format;
+pub mod reader;
+pub mod runs;
+pub mod source;
+
+pub use error::{EntryFault, StoreError};
+pub use format::{Exception, Layout, Place, Placed, Usage};
+pub use reader::{Opened, Store, Survey};
+pub use runs::{Run, RunList, Runs};
+pub use source::{FileSource, MemorySource, Source};
+
+#[cfg(test)]
+mod image;
+#[cfg(test)]
+mod properties;

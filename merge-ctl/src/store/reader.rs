@@ -1,0 +1,350 @@
+//! From bytes to exceptions, every one checked.
+//!
+//! [`Store::open`] judges the header. Then exceptions stream forwards ([`Store::exceptions`], in
+//! the order in which they were committed) or backwards ([`Store::backwards`], the order in which
+//! a merge takes them). Memory is one buffer of at most 1 MiB, whatever the chunk size, since an
+//! area is read in pieces. A walk ends at the latest with the device: each area is further out
+//! than the one before.
+//!
+//! A store may be read while the kernel merges it: exceptions are cleared from the end, and a
+//! sector is written whole, so a walk forwards sees each exception that is still to be merged. A
+//! walk backwards may meet entries that were cleared since the end was found: it then says
+//! [`StoreError::Changed`]. [`Store::survey_runs`] walks forwards only, and is the one to use then.
+
+use super::aligned::AlignedBuffer;
+use super::duplicates::{Duplicates, MEMORY_BYTES, Seen};
+use super::error::{EntryFault, StoreError};
+use super::format::{
+    EXCEPTION_BYTES, Exception, HEADER_BYTES, Header, Layout, MAGIC, MAX_DEVICE, Place, Placed,
+    Usage, VERSION,
+};
+use super::runs::{Run, RunList, Runs};
+use super::source::Source;
+use crate::units::{ChunkSize, SECTOR_BYTES, Sectors};
+
+/// How much of an area is read at once, at most.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// What the header of a store says.
+#[derive(Debug)]
+pub enum Opened<S> {
+    /// All zeroes where the magic should be: new, no exception yet, no chunk size either.
+    New,
+    /// The snapshot was invalidated. Nothing in the store may be used.
+    Invalid,
+    /// The exceptions can be read.
+    Usable(Store<S>),
+}
+
+/// An exception store whose header is right.
+#[derive(Debug)]
+pub struct Store<S> {
+    source: S,
+    layout: Layout,
+    /// Whole chunks of the COW device.
+    cow_chunks: u64,
+    /// Chunks of the origin, or of the largest device there can be.
+    origin_chunks: u64,
+}
+
+/// What a whole walk over a store found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// How many exceptions there are.
+    pub exceptions: u64,
+    /// The first free entry: where a merge begins, backwards.
+    pub end: Place,
+    /// The COW device as a status line shows it for a snapshot that was just loaded.
+    pub usage: Usage,
+    /// Exceptions of which it is not known whether another one names the same old or new chunk,
+    /// for want of memory. 0 but for origins far above 1 TiB.
+    pub not_searched_for_duplicates: u64,
+}
+
+impl<S: Source> Store<S> {
+    /// Reads the header, and judges it in the kernel's order (`persistent_read_metadata`,
+    /// `read_header`): magic, chunk size, version, validity.
+    ///
+    /// `origin` is the size of the origin, where it is known: without it, an old chunk behind the
+    /// origin's end is not noticed.
+    ///
+    /// # Errors
+    /// All of [`StoreError`] that concerns the header or the device's size; a failed read.
+    pub fn open(source: S, origin: Option<Sectors>) -> Result<Opened<S>, StoreError> {
+        let header = read_header(&source)?;
+        if header.magic == 0 {
+            return Ok(Opened::New);
+        }
+        if header.magic != MAGIC {
+            return Err(StoreError::NotAStore { magic: header.magic });
+        }
+        let layout = layout_of(header, source.block_bytes())?;
+        if header.version != VERSION {
+            return Err(StoreError::UnknownVersion { version: header.version });
+        }
+        if header.valid == 0 {
+            return Ok(Opened::Invalid);
+        }
+        let chunk = layout.chunk_size();
+        let cow_chunks = source.size().0 / chunk.sectors();
+        let origin_chunks = chunk.chunks_in(origin.unwrap_or(MAX_DEVICE).min(MAX_DEVICE));
+        Ok(Opened::Usable(Self { source, layout, cow_chunks, origin_chunks }))
+    }
+
+    /// The chunk size and what follows from it.
+    pub const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The exceptions from the first committed to the last. Ends after an error.
+    ///
+    /// Every entry is checked by itself; only [`Self::survey`] searches for duplicates.
+    pub fn exceptions(&self) -> Exceptions<'_, S> {
+        Exceptions { entries: Entries::new(self), next: Place::default(), ended: false }
+    }
+
+    /// The exceptions before `end`, last first, so as a merge takes them. Ends after an error.
+    pub fn backwards(&self, end: Place) -> Backwards<'_, S> {
+        Backwards { entries: Entries::new(self), end: Some(end) }
+    }
+
+    /// The runs of a merge that begins at `end`, in its order.
+    pub fn runs(&self, end: Place) -> Runs<Backwards<'_, S>> {
+        Runs::new(self.backwards(end))
+    }
+
+    /// The same merge, one chunk at a time: every run broken up, its last chunk first.
+    pub fn single_chunks(
+        &self,
+        end: Place,
+    ) -> impl Iterator<Item = Result<Run, StoreError>> + use<'_, S> {
+        self.backwards(end).map(|placed| Ok(Run::of_one(placed?.exception)))
+    }
+
+    /// Walks the whole store, checks all there is to check, and shows each exception to `each`.
+    ///
+    /// # Errors
+    /// The first fault; a failed read.
+    pub fn survey(&self, each: impl FnMut(Placed)) -> Result<Survey, StoreError> {
+        self.survey_within(MEMORY_BYTES, each)
+    }
+
+    /// [`Self::survey`], and the runs of a merge that begins where the store ends now, in its
+    /// order. For a store that is being merged: what was found first stays true longest.
+    ///
+    /// Needs memory for every run; [`Self::runs`] does not.
+    ///
+    /// # Errors
+    /// As [`Self::survey`].
+    pub fn survey_runs(&self) -> Result<(Survey, Vec<Run>), StoreError> {
+        let mut list = RunList::default();
+        let survey = self.survey(|placed| list.add(placed))?;
+        Ok((survey, list.into_merge_order()))
+    }
+
+    fn survey_within(
+        &self,
+        memory_bytes: usize,
+        mut each: impl FnMut(Placed),
+    ) -> Result<Survey, StoreError> {
+        let mut seen = Duplicates::within(memory_bytes);
+        let mut not_searched = 0;
+        // The header and the first area are never free.
+        let mut next_free = 2;
+        let mut walk = self.exceptions();
+        for placed in walk.by_ref() {
+            let placed = placed?;
+            not_searched += u64::from(!self.search(placed, &mut seen)?);
+            next_free = next_free.max(placed.exception.new_chunk + 1);
+            each(placed);
+        }
+        let end = walk.next;
+        Ok(Survey {
+            exceptions: self.layout.entries_before(end),
+            end,
+            usage: self.usage(end, next_free),
+            not_searched_for_duplicates: not_searched,
+        })
+    }
+
+    /// `persistent_usage` after `read_exceptions`.
+    fn usage(&self, end: Place, next_free: u64) -> Usage {
+        let sectors = |chunks: u64| Sectors(chunks * self.layout.chunk_size().sectors());
+        Usage {
+            allocated: sectors(self.layout.skip_metadata(next_free)),
+            metadata: sectors(end.area + 2),
+        }
+    }
+
+    /// Whether the chunks of an entry could be searched for; an error where they were found.
+    fn search(&self, placed: Placed, seen: &mut Duplicates) -> Result<bool, StoreError> {
+        let Placed { place, exception } = placed;
+        let twice = |fault| Err(StoreError::Entry { place, exception, fault });
+        // An entry that was checked names a data chunk.
+        let Some(index) = self.layout.data_index(exception.new_chunk) else {
+            return twice(EntryFault::NewIsMetadata);
+        };
+        match (seen.add_old(exception.old_chunk), seen.add_new(index)) {
+            (Seen::Again, _) => twice(EntryFault::OldTwice),
+            (_, Seen::Again) => twice(EntryFault::NewTwice),
+            (old, new) => Ok(old == Seen::New && new == Seen::New),
+        }
+    }
+
+    /// All that can be said of an entry alone.
+    fn check(&self, placed: Placed) -> Result<Placed, StoreError> {
+        let Placed { place, exception } = placed;
+        let (cow_chunks, origin_chunks) = (self.cow_chunks, self.origin_chunks);
+        let fault = if exception.new_chunk >= cow_chunks {
+            EntryFault::NewOutside { cow_chunks }
+        } else if self.layout.is_metadata(exception.new_chunk) {
+            EntryFault::NewIsMetadata
+        } else if exception.old_chunk >= origin_chunks {
+            EntryFault::OldOutside { origin_chunks }
+        } else {
+            return Ok(placed);
+        };
+        Err(StoreError::Entry { place, exception, fault })
+    }
+}
+
+/// The header, from the first block: the chunk size is not known yet.
+fn read_header(source: &impl Source) -> Result<Header, StoreError> {
+    let block_bytes = source.block_bytes();
+    let needed = Sectors(u64::from(block_bytes) / SECTOR_BYTES);
+    if source.size() < needed {
+        return Err(StoreError::TooSmall { size: source.size(), needed });
+    }
+    let mut buffer = AlignedBuffer::new(block_bytes as usize);
+    read(source, 0, buffer.as_mut_slice())?;
+    let bytes = buffer.as_slice().first_chunk::<HEADER_BYTES>();
+    bytes
+        .map(Header::decode)
+        .ok_or(StoreError::TooSmall { size: source.size(), needed: Sectors(1) })
+}
+
+/// The layout that the header's chunk size gives.
+fn layout_of(header: Header, block_bytes: u32) -> Result<Layout, StoreError> {
+    let sectors = header.chunk_sectors;
+    let chunk_size = ChunkSize::from_sectors(sectors).ok_or(StoreError::ChunkSize { sectors })?;
+    let layout = Layout::new(chunk_size).ok_or(StoreError::ChunkSize { sectors })?;
+    if chunk_size.bytes() < u64::from(block_bytes) {
+        return Err(StoreError::ChunkBelowBlock { sectors, block_bytes });
+    }
+    Ok(layout)
+}
+
+fn read(source: &impl Source, at_bytes: u64, into: &mut [u8]) -> Result<(), StoreError> {
+    let bytes = into.len();
+    source.read_at(at_bytes, into).map_err(|source| StoreError::Read { at_bytes, bytes, source })
+}
+
+/// Entries by their place, read in pieces of an area. Holds the piece that was read last.
+struct Entries<'a, S> {
+    store: &'a Store<S>,
+    piece: AlignedBuffer,
+    /// The area and the number of the piece in the buffer.
+    held: Option<(u64, u32)>,
+    entries_per_piece: u32,
+}
+
+impl<'a, S: Source> Entries<'a, S> {
+    fn new(store: &'a Store<S>) -> Self {
+        let piece_bytes = store.layout.chunk_size().bytes().min(PIECE_BYTES) as usize;
+        Self {
+            store,
+            piece: AlignedBuffer::new(piece_bytes),
+            held: None,
+            entries_per_piece: (piece_bytes / EXCEPTION_BYTES) as u32,
+        }
+    }
+
+    /// The entry at a place, unchecked.
+    fn at(&mut self, place: Place) -> Result<Placed, StoreError> {
+        let wanted = (place.area, place.entry / self.entries_per_piece);
+        if self.held != Some(wanted) {
+            self.load(wanted)?;
+        }
+        let start = (place.entry % self.entries_per_piece) as usize * EXCEPTION_BYTES;
+        let bytes = self.piece.as_slice()[start..].first_chunk::<EXCEPTION_BYTES>();
+        // Pieces are whole numbers of entries, so the bytes are there.
+        let exception = bytes.map_or(Exception { old_chunk: 0, new_chunk: 0 }, Exception::decode);
+        Ok(Placed { place, exception })
+    }
+
+    fn load(&mut self, (area, piece): (u64, u32)) -> Result<(), StoreError> {
+        let cow_chunks = self.store.cow_chunks;
+        let chunk = self.store.layout.area_chunk(area).filter(|chunk| *chunk < cow_chunks);
+        let chunk = chunk.ok_or(StoreError::AreaOutside { area, cow_chunks })?;
+        // Inside the device, so no product overflows.
+        let at_bytes = chunk * self.store.layout.chunk_size().bytes()
+            + u64::from(piece) * self.piece.as_slice().len() as u64;
+        self.held = None;
+        read(&self.store.source, at_bytes, self.piece.as_mut_slice())?;
+        self.held = Some((area, piece));
+        Ok(())
+    }
+}
+
+/// See [`Store::exceptions`].
+pub struct Exceptions<'a, S> {
+    entries: Entries<'a, S>,
+    next: Place,
+    ended: bool,
+}
+
+impl<S: Source> Exceptions<'_, S> {
+    fn step(&mut self) -> Result<Option<Placed>, StoreError> {
+        let placed = self.entries.at(self.next)?;
+        if placed.exception.is_end() {
+            return Ok(None);
+        }
+        let placed = self.entries.store.check(placed)?;
+        self.next = self.entries.store.layout.after(self.next);
+        Ok(Some(placed))
+    }
+}
+
+impl<S: Source> Iterator for Exceptions<'_, S> {
+    type Item = Result<Placed, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let step = self.step().transpose();
+        self.ended = !matches!(step, Some(Ok(_)));
+        step
+    }
+}
+
+/// See [`Store::backwards`].
+pub struct Backwards<'a, S> {
+    entries: Entries<'a, S>,
+    /// The place after the next entry; none after an error.
+    end: Option<Place>,
+}
+
+impl<S: Source> Backwards<'_, S> {
+    fn at(&mut self, place: Place) -> Result<Placed, StoreError> {
+        let placed = self.entries.at(place)?;
+        if placed.exception.is_end() {
+            return Err(StoreError::Changed { place });
+        }
+        self.entries.store.check(placed)
+    }
+}
+
+impl<S: Source> Iterator for Backwards<'_, S> {
+    type Item = Result<Placed, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let place = self.entries.store.layout.before(self.end?)?;
+        let placed = self.at(place);
+        self.end = placed.is_ok().then_some(place);
+        Some(placed)
+    }
+}
+
+#[cfg(test)]
+mod tests;
