@@ -12,6 +12,7 @@ pub mod model;
 pub mod output;
 pub mod probe;
 pub mod sample;
+pub mod sampler;
 pub mod store;
 pub mod units;
 pub mod view;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::dm::{self, Table};
+use crate::dm::{DmError, Table};
 
 /// A change to one device, by its device-mapper name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,5 +52,5 @@ pub trait Executor {
     /// # Errors
     /// What device-mapper answered. The step may then be half done: a resume may have swapped the
     /// tables and left the device suspended.
-    fn act(&mut self, step: &Step) -> Result<(), dm::Error>;
+    fn act(&mut self, step: &Step) -> Result<(), DmError>;
 }

@@ -1,7 +1,7 @@
 //! Finishes a merge that has nothing left to do: the origin becomes a plain device again.
 
 use super::executor::{Executor, Step};
-use crate::dm::{self, Table};
+use crate::dm::{DmError, Table};
 
 /// A merge that is done, and what its origin becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,27 +16,23 @@ pub struct Finish {
 #[derive(Debug, thiserror::Error)]
 pub enum FinishError {
     /// Nothing was changed.
-    #[error("the merge of {origin} was not finished: cannot {step}: {error}\nNothing was changed.")]
+    #[error("the merge of {origin} was not finished: {error}\nNothing was changed.")]
     NotFinished {
         /// The origin.
         origin: String,
-        /// What failed.
-        step: Step,
         /// What device-mapper answered.
-        error: dm::Error,
+        error: DmError,
     },
     /// The device stays suspended.
     #[error(
-        "cannot {step}: {error}\n{origin} IS SUSPENDED with its new table loaded: all I/O on it \
-         waits. Try `dmsetup resume {origin}`."
+        "{error}\n{origin} IS SUSPENDED with its new table loaded: all I/O on it waits. Try \
+         `dmsetup resume {origin}`."
     )]
     Suspended {
         /// The origin.
         origin: String,
-        /// What failed.
-        step: Step,
         /// What device-mapper answered.
-        error: dm::Error,
+        error: DmError,
     },
 }
 
@@ -52,23 +48,18 @@ impl Finish {
     /// [`FinishError`]; all but `Suspended` leave the merge as it was: done, not finished.
     pub fn carry_out(&self, executor: &mut impl Executor) -> Result<(), FinishError> {
         let origin = || self.origin.clone();
-        let not_finished =
-            |step: Step, error| FinishError::NotFinished { origin: origin(), step, error };
-        let load = Step::Load(origin(), self.plain.clone());
-        executor.act(&load).map_err(|error| not_finished(load, error))?;
-        let suspend = Step::Suspend(origin());
-        if let Err(error) = executor.act(&suspend) {
-            // A suspend that failed has been rolled back by the kernel; only the slot is ours.
-            return Err(match executor.act(&Step::Clear(origin())) {
-                Ok(()) => not_finished(suspend, error),
-                Err(clear_error) => not_finished(Step::Clear(origin()), clear_error),
-            });
+        let not_finished = |error| FinishError::NotFinished { origin: origin(), error };
+        executor.act(&Step::Load(origin(), self.plain.clone())).map_err(not_finished)?;
+        if let Err(error) = executor.act(&Step::Suspend(origin())) {
+            // The kernel takes a failed suspend back by itself; only the slot is ours to empty.
+            let cleared = executor.act(&Step::Clear(origin()));
+            return Err(not_finished(cleared.err().unwrap_or(error)));
         }
         let resume = Step::Resume(origin());
         // Once more where it failed: nothing else brings the device back.
         executor
             .act(&resume)
             .or_else(|_| executor.act(&resume))
-            .map_err(|error| FinishError::Suspended { origin: origin(), step: resume, error })
+            .map_err(|error| FinishError::Suspended { origin: origin(), error })
     }
 }

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use super::executor::{Executor, Step};
-use crate::dm::{self, Table};
+use crate::dm::{DmError, Table};
 
 /// Everything that the handover needs to know, and to undo it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Failure {
     /// What was tried.
     pub step: Step,
     /// What was answered.
-    pub error: dm::Error,
+    pub error: DmError,
 }
 
 /// A merge that could not begin.
@@ -52,12 +52,12 @@ pub struct NotBegun {
 
 impl fmt::Display for NotBegun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the merge was not begun: cannot {}: {}", self.cause.step, self.cause.error)?;
+        write!(f, "the merge was not begun: {}", self.cause.error)?;
         if self.not_undone.is_empty() {
             return write!(f, "\nOrigin and snapshot are as they were.");
         }
         for failure in &self.not_undone {
-            write!(f, "\nAND UNDOING FAILED: cannot {}: {}", failure.step, failure.error)?;
+            write!(f, "\nAND UNDOING FAILED: {}", failure.error)?;
         }
         write!(
             f,
@@ -100,8 +100,7 @@ impl Handover {
     /// Undoes the steps tried so far; the last of them failed.
     fn undo(&self, executor: &mut impl Executor, tried: &[Step]) -> Vec<Failure> {
         let mut undo = Vec::new();
-        let suspended =
-            |device: &str| tried.contains(&Step::Suspend(device.to_owned()));
+        let suspended = |device: &str| tried.contains(&Step::Suspend(device.to_owned()));
         if tried.contains(&Step::Resume(self.origin.clone())) {
             // A failed resume may have made the merge target the live one already. No run has
             // begun, so the old table may still take its place.

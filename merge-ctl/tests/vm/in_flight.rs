@@ -33,7 +33,13 @@ fn progress_under_writers(bed: &Testbed, base: u64) -> Vec<Value> {
     let stop = AtomicBool::new(false);
     let lines = thread::scope(|scope| {
         let mut running = Running::start(&[
-            "start", "--yes", "--output", "json", "--interval", "200ms", &bed.dm("snap"),
+            "start",
+            "--yes",
+            "--output",
+            "json",
+            "--interval",
+            "200ms",
+            &bed.dm("snap"),
         ]);
         running.line_where(|line| line["type"] == "progress");
         for writer in 0..WRITERS {

@@ -133,7 +133,7 @@ pub fn promised_runs(bed: &Testbed) -> Vec<Run> {
 /// The same for any COW device.
 pub fn promised_runs_of(cow: &std::path::Path) -> Vec<Run> {
     match Store::open(FileSource::open(cow).unwrap(), None).unwrap() {
-        Opened::Store(store) => store.survey_runs().unwrap().1,
+        Opened::Usable(store) => store.survey_runs().unwrap().1,
         other => panic!("no exception store on {}: {other:?}", cow.display()),
     }
 }

@@ -1,0 +1,288 @@
+//! Takes samples of one merge: asks device-mapper, the probes and sysfs, and interprets nothing.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::dm::control::DeviceStatus;
+use crate::dm::{
+    Control, Device, DeviceId, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, Usage, in_flight,
+    throttle,
+};
+use crate::lvm::names::{Layer, VolumeName};
+use crate::probe::{Event, Probe, What};
+use crate::sample::{
+    ChunkRange, Dropped, End, KernelView, MergeIdentity, ProbeTier, Run, Sample,
+};
+use crate::store::{FileSource, Opened, Store};
+use crate::units::{DeviceNumber, Sectors};
+
+/// More metadata than this is not read for the map: it would take longer than anybody waits for a
+/// first screen.
+const MAX_METADATA_READ: Sectors = Sectors(64 * 1024 * 1024 / 512);
+
+/// One merge, and everything that its samples are read from.
+pub struct Sampler {
+    control: Control,
+    probe: Probe,
+    identity: MergeIdentity,
+    /// Whether no other merge runs on this host, so that a run whose device is not known yet can
+    /// only be ours.
+    alone: bool,
+    /// Runs that were told and not sampled yet.
+    runs: Vec<Run>,
+    end: Option<End>,
+}
+
+impl Sampler {
+    /// For the merge of the snapshot with these arguments into `origin`, begun or about to begin.
+    pub fn new(
+        control: Control,
+        mut probe: Probe,
+        host: &Host,
+        origin: &Device,
+        args: &SnapshotArgs,
+        snapshot: Option<&Device>,
+    ) -> io::Result<Self> {
+        let mut identity = identity(host, origin, args, snapshot)?;
+        probe.set_siblings(!identity.siblings.is_empty());
+        identity.probes = probe.report().clone();
+        if identity.probes.tier != ProbeTier::None
+            && let Err(error) = probe.watch(identity.origin_dev)
+        {
+            identity.probes.missing.push(format!("I/O on the origin is not seen: {error}."));
+        }
+        let alone = host.merges().all(|merge| merge.info.dev == identity.origin_dev);
+        Ok(Self { control, probe, identity, alone, runs: Vec::new(), end: None })
+    }
+
+    /// What stays the same.
+    pub fn identity(&self) -> &MergeIdentity {
+        &self.identity
+    }
+
+    /// The device-mapper that is asked.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Gives back what outlives this merge.
+    pub fn into_parts(mut self) -> (Control, Probe) {
+        // Refused only where the programs are gone, and the watch with them.
+        let _ = self.probe.unwatch(self.identity.origin_dev);
+        (self.control, self.probe)
+    }
+
+    /// What the eBPF programs have to say of themselves.
+    pub fn drain_log(&mut self) -> Vec<String> {
+        self.probe.drain_log()
+    }
+
+    /// Returns when the probes have told the end of this merge; never without probes.
+    pub async fn something_happened(&mut self) {
+        loop {
+            self.probe.readable().await;
+            let ended_before = self.end.is_some();
+            if self.drain() && !ended_before {
+                return;
+            }
+        }
+    }
+
+    /// Takes in what the probes told; whether an end was among it.
+    fn drain(&mut self) -> bool {
+        let mut ended = false;
+        for Event { cow_dev, what, .. } in self.probe.drain() {
+            if cow_dev != Some(self.identity.cow_dev) {
+                // An end without a device is no proof that it is ours, but reason enough to ask.
+                ended |= cow_dev.is_none();
+                continue;
+            }
+            match what {
+                What::Run(run) => self.runs.push(run),
+                What::End(end) => {
+                    ended = true;
+                    self.end = Some(end);
+                }
+            }
+        }
+        ended
+    }
+
+    /// A sample of the merging origin.
+    pub fn sample(&mut self) -> Sample {
+        let kernel = self.kernel_view();
+        self.sample_with(kernel)
+    }
+
+    /// The first sample: as any other, with what the exception store holds where it can be read.
+    pub fn first_sample(&mut self) -> Sample {
+        let to_do = self.to_do();
+        Sample { to_do, ..self.sample() }
+    }
+
+    /// The first sample of a merge that has not begun: the snapshot's own figures are what there
+    /// will be to merge.
+    pub fn sample_before(&mut self, usage: Usage) -> Sample {
+        let to_do = self.to_do();
+        let kernel = merging(usage, false);
+        Sample { to_do, ..self.sample_with(kernel) }
+    }
+
+    /// A sample of a merge that LVM has put off.
+    pub fn sample_scheduled(&mut self) -> Sample {
+        self.sample_with(KernelView::Scheduled)
+    }
+
+    fn sample_with(&mut self, kernel: KernelView) -> Sample {
+        self.drain();
+        let now = clock_gettime(ClockId::Monotonic);
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let origin = self.identity.origin_dev;
+        Sample {
+            at_ns: now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
+            unix_s: unix.as_secs(),
+            kernel,
+            to_do: None,
+            runs: std::mem::take(&mut self.runs),
+            current: self.current(),
+            end: self.end.clone(),
+            io: self.probe.io(origin),
+            kernel_in_flight: in_flight::read(origin).ok(),
+            throttle_percent: throttle::read().ok().flatten(),
+            dropped: self.dropped(),
+        }
+    }
+
+    fn dropped(&self) -> Dropped {
+        self.probe.dropped()
+    }
+
+    fn current(&self) -> Option<crate::sample::CurrentRun> {
+        let mine = |cow: Option<DeviceNumber>| match cow {
+            Some(cow) => cow == self.identity.cow_dev,
+            None => self.alone,
+        };
+        self.probe.current().into_iter().find(|run| mine(run.cow_dev)).map(|run| run.run)
+    }
+
+    fn kernel_view(&self) -> KernelView {
+        match self.control.status(DeviceId::Name(&self.identity.origin), true) {
+            Ok(status) => self.view_of(&status),
+            Err(error) if error.kind == DmErrorKind::NoSuchDevice => {
+                KernelView::NotMerging { target: None }
+            }
+            Err(error) => KernelView::Unknown { text: error.to_string() },
+        }
+    }
+
+    fn view_of(&self, status: &DeviceStatus) -> KernelView {
+        if status.info.dev != self.identity.origin_dev {
+            return KernelView::NotMerging { target: None };
+        }
+        if !status.is_merging() {
+            let target = status.lines.first().map(|line| line.kind.clone());
+            return KernelView::NotMerging { target };
+        }
+        match status.snapshot() {
+            Some(SnapshotStatus::Usage(usage)) => merging(usage, status.info.suspended),
+            Some(SnapshotStatus::MergeFailed) => KernelView::MergeFailed,
+            Some(SnapshotStatus::Invalid | SnapshotStatus::Overflow) => KernelView::Invalid,
+            Some(SnapshotStatus::Unknown(text)) => KernelView::Unknown { text },
+            None => KernelView::Unknown { text: String::new() },
+        }
+    }
+
+    /// What the exception store holds, in rising order; nothing where it cannot be read, or would
+    /// take too long.
+    fn to_do(&self) -> Option<Vec<ChunkRange>> {
+        let status = self.control.status(DeviceId::Dev(self.identity.origin_dev), true).ok()?;
+        let usage = status.snapshot().and_then(|snapshot| snapshot.usage());
+        if usage.is_some_and(|usage| usage.metadata > MAX_METADATA_READ) {
+            return None;
+        }
+        let source = FileSource::open(&block_device_path(self.identity.cow_dev)?).ok()?;
+        let Ok(Opened::Usable(store)) = Store::open(source, Some(self.identity.size)) else {
+            return None;
+        };
+        let mut chunks = Vec::new();
+        store.survey(|placed| chunks.push(placed.exception.old_chunk)).ok()?;
+        chunks.sort_unstable();
+        Some(ranges(&chunks))
+    }
+}
+
+fn merging(usage: Usage, suspended: bool) -> KernelView {
+    let Usage { allocated, total, metadata } = usage;
+    KernelView::Merging { allocated, total, metadata, suspended }
+}
+
+/// Neighbours of a rising row of chunks as ranges.
+fn ranges(chunks: &[u64]) -> Vec<ChunkRange> {
+    let mut ranges: Vec<ChunkRange> = Vec::new();
+    for chunk in chunks {
+        match ranges.last_mut() {
+            Some(last) if last.first + last.chunks == *chunk => last.chunks += 1,
+            _ => ranges.push(ChunkRange { first: *chunk, chunks: 1 }),
+        }
+    }
+    ranges
+}
+
+/// Where the kernel's own name for a device lies in `/dev`, also where no udev makes links.
+fn block_device_path(dev: DeviceNumber) -> Option<PathBuf> {
+    let link = fs::read_link(format!("/sys/dev/block/{dev}")).ok()?;
+    Some(PathBuf::from("/dev").join(link.file_name()?))
+}
+
+fn identity(
+    host: &Host,
+    origin: &Device,
+    args: &SnapshotArgs,
+    snapshot: Option<&Device>,
+) -> io::Result<MergeIdentity> {
+    let number = |dev: &crate::dm::DeviceRef| {
+        dev.number().ok_or_else(|| io::Error::other(format!("{dev} has no device number")))
+    };
+    let (real_dev, cow_dev) = (number(&args.real)?, number(&args.cow)?);
+    let siblings = host
+        .snapshots_of(real_dev)
+        .filter(|other| snapshot.is_none_or(|snapshot| snapshot.info.dev != other.info.dev));
+    Ok(MergeIdentity {
+        origin: origin.info.name.clone(),
+        origin_label: origin.label(),
+        snapshot_label: snapshot
+            .map(Device::label)
+            .or_else(|| lvm_snapshot_label(host.by_dev(cow_dev)?)),
+        origin_dev: origin.info.dev,
+        real_dev,
+        cow_dev,
+        owner: origin.owner(),
+        chunk_size: args.chunk_size,
+        size: origin.size(),
+        siblings: siblings.map(Device::label).collect(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        probes: crate::sample::ProbeReport { tier: ProbeTier::None, missing: Vec::new() },
+    })
+}
+
+/// LVM names a COW device after its snapshot, which has no device of its own while it merges.
+fn lvm_snapshot_label(cow: &Device) -> Option<String> {
+    let VolumeName { vg, lv, layer } = cow.volume()?;
+    (layer == Layer::Cow).then(|| format!("{vg}/{lv}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_become_one_range() {
+        let range = |first, chunks| ChunkRange { first, chunks };
+        assert_eq!(ranges(&[0, 1, 2, 7, 9, 10]), [range(0, 3), range(7, 1), range(9, 2)]);
+        assert_eq!(ranges(&[]), []);
+    }
+}
