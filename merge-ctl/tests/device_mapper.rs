@@ -4,6 +4,8 @@
 //! Ignored by default: it wants root, device-mapper, and two scratch disks whose content is lost.
 //! `MERGE_CTL_SCRATCH=/dev/ram0,/dev/ram1 device_mapper --ignored --test-threads=1`
 
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -178,12 +180,15 @@ fn refusals(control: &Control, args: &SnapshotArgs, origin: DeviceNumber) {
     assert_eq!(control.table(DeviceId::Name("t-data"), Slot::Inactive).unwrap().0.len(), 1);
     assert_eq!(kind(control.resume("t-data").map(drop)), DmErrorKind::Refused);
     let after = control.info(DeviceId::Name("t-data")).unwrap();
-    println!("after the refused resume: {after:?}");
-    println!("live: {}", control.table(DeviceId::Name("t-data"), Slot::Live).unwrap());
+    // As Control::resume warns: the refused table is live, and the device suspended.
+    assert!(after.suspended && !after.inactive_table);
+    let live = control.table(DeviceId::Name("t-data"), Slot::Live).unwrap();
+    assert_eq!(live.only().unwrap().kind(), "snapshot-merge");
     let origin_again = Table::single(SIZE, Target::SnapshotOrigin { real: args.real.clone() });
     control.load("t-data", &origin_again, false).unwrap();
     control.resume("t-data").unwrap();
-    println!("live: {}", control.status(DeviceId::Name("t-snap"), true).unwrap().lines[0].text);
+    let snap = control.status(DeviceId::Name("t-snap"), true).unwrap();
+    assert_eq!(snap.snapshot().unwrap().usage().unwrap().exceptions(), Sectors(16 * 8));
 
     // A table that is loaded can be dropped again.
     control.load("t-cow", &Table::single(SIZE, Target::Error), true).unwrap();

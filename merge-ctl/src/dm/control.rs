@@ -388,9 +388,10 @@ impl Control {
     /// application writes in flight.
     ///
     /// # Errors
-    /// `Refused` where no table is there or a target's `preresume` says no (a merge whose source is
-    /// not suspended); the table that was loaded is gone then and the device keeps, or gets back,
-    /// no more than the kernel says: look at it. `NoSuchDevice`, `OtherDevice`, `Privilege`.
+    /// `Refused` where no table is there, or where a target's `preresume` says no (a merge whose
+    /// source is not suspended). In the second case **the new table is live and the device stays
+    /// suspended**: the way back is to load the old table and to resume again. `NoSuchDevice`,
+    /// `OtherDevice`, `Privilege`.
     pub fn resume<'a>(&self, subject: impl Into<Subject<'a>>) -> Result<DeviceInfo, DmError> {
         let mut request = self.change(Operation::Resume, Command::DevSuspend, subject.into())?;
         request.header.event_nr = UDEV_PRIMARY_SOURCE;
@@ -562,12 +563,12 @@ fn parse_target_lines(data: &[u8], count: u32) -> Option<Vec<StatusLine>> {
     Some(lines)
 }
 
-/// `struct dm_name_list`: each `next` counts from its own start, 0 ends it; a first device of
-/// number 0 means that there is none.
+/// `struct dm_name_list`: each `next` counts from its own start, 0 ends it. Where there is no device
+/// the kernel gives no data, or a first device of number 0.
 fn parse_list(data: &[u8]) -> Option<Vec<ListedDevice>> {
     let mut devices = Vec::new();
     let mut rest = data;
-    loop {
+    while !rest.is_empty() {
         let dev = u64_at(rest, 0)?;
         let next = u32_at(rest, 8)? as usize;
         if dev != 0 {
@@ -575,10 +576,11 @@ fn parse_list(data: &[u8]) -> Option<Vec<ListedDevice>> {
                 .push(ListedDevice { name: text_at(rest, 12), dev: DeviceNumber::from_user(dev) });
         }
         if next == 0 {
-            return Some(devices);
+            break;
         }
         rest = rest.get(next..)?;
     }
+    Some(devices)
 }
 
 /// `struct dm_target_versions`: as above.
@@ -637,6 +639,7 @@ mod tests {
     #[test]
     fn a_list_may_be_empty() {
         assert_eq!(parse_list(&[0; 16]), Some(vec![]));
+        assert_eq!(parse_list(&[]), Some(vec![]));
         assert_eq!(parse_targets(&[]), Some(vec![]));
     }
 
