@@ -1,1 +1,27 @@
-//! dm
+//! Device-mapper as merge-ctl needs it: ioctls, tables, status lines, and whose device is whose.
+//!
+//! What always holds: nothing is computed from two instants here, and nothing is changed that was
+//! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`] and [`throttle`],
+//! changing in [`control`] and [`nodes`]; [`target`] and [`status`] are pure. The only unsafe code
+//! is in the private module `ioctl`.
+//!
+//! It refuses to be a general device-mapper library: the commands that a merge does not need
+//! (messages, geometry, renaming, removing everything) are not there.
+
+pub mod control;
+pub mod error;
+pub mod holders;
+pub mod host;
+pub mod in_flight;
+mod ioctl;
+pub mod nodes;
+pub mod resolve;
+pub mod status;
+pub mod target;
+pub mod throttle;
+
+pub use control::{Control, DeviceId, DeviceInfo, Subject, SuspendOptions};
+pub use error::{DmError, DmErrorKind};
+pub use host::{Device, Host};
+pub use status::{SnapshotStatus, Usage};
+pub use target::{DeviceRef, Persistence, SnapshotArgs, Table, TableLine, Target};
