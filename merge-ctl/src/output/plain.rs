@@ -187,7 +187,7 @@ fn runs_summary(model: &Model, text: &mut String) {
         human::count(totals.largest_run_chunks),
     );
     push_line(text, &line);
-    push_line(text, &format!("where the time {}", all_shares(model)));
+    push_line(text, &format!("time by phase  {}", all_shares(model)));
     let sizes: Vec<_> = model
         .sizes
         .buckets
