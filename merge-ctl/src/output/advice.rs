@@ -51,8 +51,8 @@ fn failed(model: &Model, name: &str) -> String {
     };
     format!(
         "The kernel gave up. Do NOT suspend or resume {name}: that can overwrite its first chunk. \
-         Stop what uses it, deactivate it ({deactivate}), find the I/O error (dmesg) and repair \
-         it, then activate it: the merge goes on where it stopped."
+         Deactivate it ({deactivate}), repair what dmesg names, activate it again: the merge \
+         goes on where it stopped."
     )
 }
 

@@ -283,6 +283,19 @@ pub(crate) fn block_only() -> Model {
     model
 }
 
+/// As on a kernel without BTF of modules.
+pub(crate) fn no_module_btf() -> Model {
+    let mut model = merging();
+    model.identity.probes = ProbeReport {
+        tier: ProbeTier::NoModuleBtf,
+        missing: vec![
+            "A run is known only once its copy began: this kernel has no BTF of dm-snapshot."
+                .to_owned(),
+        ],
+    };
+    model
+}
+
 /// Values at and beyond their ends.
 pub(crate) fn nasty() -> Model {
     let mut model = stalled();

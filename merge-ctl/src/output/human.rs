@@ -34,9 +34,9 @@ pub fn io_size(length_bytes: u64) -> String {
     }
 }
 
-/// Bytes a second: `38.2 MiB/s`.
+/// Bytes a second: `38.2 MiB/s`. A dash for what no device can do.
 pub fn rate(bytes_per_s: f64) -> String {
-    if !bytes_per_s.is_finite() || bytes_per_s < 0.0 {
+    if !(0.0..1e18).contains(&bytes_per_s) {
         return format!("{UNKNOWN} MiB/s");
     }
     let unit = unit_of(bytes_per_s);
@@ -142,7 +142,7 @@ pub fn duration(ns: u64) -> String {
 
 /// A duration in whole seconds, from `0s` upward: for what need not be exact.
 pub fn seconds(seconds: f64) -> String {
-    if seconds.is_finite() && seconds >= 0.0 {
+    if (0.0..1e12).contains(&seconds) {
         long_duration(seconds.round() as u64)
     } else {
         UNKNOWN.to_owned()
@@ -193,6 +193,7 @@ mod tests {
         assert_eq!(io_size(0), "flush");
         assert_eq!(rate(40_055_603.2), "38.2 MiB/s");
         assert_eq!(rate(f64::NAN), "– MiB/s");
+        assert_eq!(rate(f64::MAX), "– MiB/s");
     }
 
     #[test]

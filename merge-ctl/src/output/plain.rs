@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{Latency, Model, Relation, Stall, Write};
+use crate::model::{Latency, Model, Relation, Stall};
 use crate::output::{advice, human};
 use crate::sample::{MergeIdentity, Owner, Phase, ProbeReport, ProbeTier};
 
@@ -56,11 +56,20 @@ pub fn begin(model: &Model) -> String {
     text
 }
 
+/// Progress from 0 to 1; not a number where it is not known how much there is to do.
+pub(crate) fn fraction(model: &Model) -> f64 {
+    if model.progress.initial_bytes == 0 && !model.state.is_over() {
+        f64::NAN
+    } else {
+        model.progress.fraction()
+    }
+}
+
 /// The merge at this instant, in one line.
 pub fn line(model: &Model) -> String {
     let progress = &model.progress;
     let mut parts = vec![
-        format!("{:<9} {:>7}", model.state.name(), human::percent(progress.fraction())),
+        format!("{:<9} {:>7}", model.state.name(), human::percent(fraction(model))),
         human::bytes_of(progress.merged_bytes(), progress.initial_bytes),
     ];
     if !model.state.is_over() {
@@ -124,11 +133,6 @@ pub fn stall(identity: &MergeIdentity, stall: &Stall, now_ns: u64, unix_s: u64) 
         text.push_str(&human::printable(&stall.detail));
     }
     text
-}
-
-/// Who submitted a write: `postgres[812]`.
-pub fn process(write: &Write) -> String {
-    format!("{}[{}]", human::printable(&write.comm), write.pid)
 }
 
 /// What a write has to do with the merge, in a word; empty where it has nothing.
@@ -224,12 +228,18 @@ pub(crate) fn bucket_label(first: usize, last: usize) -> String {
     let power = |exponent: usize| u32::try_from(exponent).ok().and_then(|e| 1_u64.checked_shl(e));
     let low = power(first).unwrap_or(u64::MAX);
     let high = power(last + 1).map_or(u64::MAX, |next| next - 1);
-    let short = |chunks: u64| match chunks {
-        0..10_000 => chunks.to_string(),
-        10_000..10_000_000 => format!("{}k", chunks / 1_000),
-        _ => format!("{}M", chunks / 1_000_000),
-    };
-    if low >= high { short(low) } else { format!("{}–{}", short(low), short(high)) }
+    if low >= high { rounded(low) } else { format!("{}–{}", rounded(low), rounded(high)) }
+}
+
+/// A bucket's end in at most four places: exact below 1024, then rounded up to `2k`, `16M`, …
+fn rounded(chunks: u64) -> String {
+    const SUFFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
+    let (mut value, mut suffix) = (chunks, 0);
+    while value >= 1024 && suffix + 1 < SUFFIXES.len() {
+        value = value.div_ceil(1024);
+        suffix += 1;
+    }
+    format!("{value}{}", SUFFIXES[suffix])
 }
 
 fn latency_summary(model: &Model, text: &mut String) {
@@ -348,6 +358,8 @@ mod tests {
         assert_eq!(bucket_label(1, 1), "2–3");
         assert_eq!(bucket_label(2, 3), "4–15");
         assert_eq!(bucket_label(0, 200), bucket_label(0, 63));
+        assert_eq!(bucket_label(9, 9), "512–1023");
+        assert_eq!(bucket_label(10, 10), "1k–2k");
         assert_eq!(bucket_label(14, 14), "16k–32k");
     }
 

@@ -31,7 +31,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewSta
 
 /// What has to be there on the smallest screen: name, state, percent.
 fn first(model: &Model, width: u16, theme: &Theme) -> Vec<Line<'static>> {
-    let percent = human::percent(model.progress.fraction());
+    let percent = human::percent(plain::fraction(model));
     let word = state_word(model.state);
     let name = cut(&plain::title(&model.identity), usize::from(width));
     let bytes = human::bytes_of(model.progress.merged_bytes(), model.progress.initial_bytes);
@@ -43,7 +43,7 @@ fn first(model: &Model, width: u16, theme: &Theme) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::styled(name, theme.strong()),
         fit(state, width, 2),
-        progress::bar(model.progress.fraction(), usize::from(width), model.state, theme),
+        progress::bar(plain::fraction(model), usize::from(width), model.state, theme),
         progress::figures(model, width, theme),
     ];
     if width < 20 {
@@ -70,9 +70,7 @@ fn rest(model: &Model, width: u16, rows: usize, theme: &Theme) -> Vec<Line<'stat
         lines.push(stacked::line("1 min", &model.phases.last_minute, width, theme));
     }
     if let Some(writes) = &model.writes {
-        let mut parts = writes::counts(writes, theme);
-        parts.push(part(3, "in flight", theme.faint()));
-        lines.push(fit(parts, width, 1));
+        lines.push(writes::counts(writes, width, theme));
     }
     if let Some(latencies) = &model.latency {
         lines.push(writes::latency(&latencies.writes_now, width, theme));

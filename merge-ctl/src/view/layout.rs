@@ -3,12 +3,13 @@
 use ratatui::layout::Rect;
 
 use crate::model::Model;
+use crate::sample::ProbeTier;
 
 /// The smallest screen that has regions.
 const MIN_WIDTH: u16 = 76;
 const MIN_HEIGHT: u16 = 20;
 /// From here on the recent runs have a region of their own.
-const WIDE: u16 = 130;
+const WIDE: u16 = 150;
 /// Rows that borders take.
 const BORDERS: u16 = 6;
 
@@ -31,14 +32,22 @@ const WRITES: usize = 2;
 const MAP: usize = 3;
 const VERDICT: usize = 4;
 
+/// Rows that the verdict needs: more where there is something to do, or not all is seen.
+fn words(model: &Model) -> u16 {
+    match (model.state.is_over(), model.identity.probes.tier) {
+        (true, _) => 4,
+        (false, ProbeTier::NoModuleBtf) => 3,
+        (false, _) => 2,
+    }
+}
+
 /// Rows inside each band: the least, and then what a taller screen has more, one row after another.
-fn share_out(height: u16, over: bool) -> [u16; 5] {
-    let verdict = if over { 4 } else { 2 };
+fn share_out(height: u16, verdict: u16) -> [u16; 5] {
     let mut rows = [2, 5, 6 - verdict, 1, verdict];
     // The first rows go to where they are missed most; from then on all grow together, each up to
     // where it gains no more. The writes take the rest.
     let first = [(RUNS, 6), (WRITES, 8 - verdict), (MAP, 2)];
-    let then = [(HEAD, 5), (RUNS, 13), (WRITES, 12), (MAP, 8), (VERDICT, verdict.max(3))];
+    let then = [(HEAD, 5), (RUNS, 13), (WRITES, 12), (MAP, 8)];
     let mut left = height.saturating_sub(BORDERS + rows.iter().sum::<u16>());
     for wishes in [first.as_slice(), then.as_slice()] {
         while left > 0 && wishes.iter().any(|&(band, cap)| rows[band] < cap) {
@@ -59,7 +68,7 @@ pub(super) fn regions(screen: Rect, model: &Model) -> Option<Regions> {
     if screen.width < MIN_WIDTH || screen.height < MIN_HEIGHT {
         return None;
     }
-    let rows = share_out(screen.height, model.state.is_over());
+    let rows = share_out(screen.height, words(model));
     let mut y = screen.y;
     let mut band = |inner: u16| {
         let area = Rect { x: screen.x, y, width: screen.width, height: inner + 2 };

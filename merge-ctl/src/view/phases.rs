@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::stacked;
-use super::text::{figure, fit, part, right, wrap};
+use super::text::{cut, figure, fit, part, right, wrap};
 use super::theme::Theme;
 use crate::model::Model;
 use crate::output::human;
@@ -13,6 +13,8 @@ use crate::sample::{Phase, ProbeTier};
 
 /// Columns of one entry of the short legend, its gap included.
 const LEGEND: usize = 16;
+/// Columns of the figures of the long one.
+const TABLE: usize = 43;
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
     let room = super::region(frame, area, " where the time goes ".into(), theme);
@@ -22,13 +24,12 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
     }
     let mut lines = vec![
         stacked::line("1 min", &model.phases.last_minute, room.width, theme),
-        stacked::line("all  ", &model.phases.since_start, room.width, theme),
+        stacked::line("total", &model.phases.since_start, room.width, theme),
     ];
     let runs = [now(model, room.width, theme), last(model, room.width, theme)];
-    if room.height >= 12 {
+    if room.height >= 13 {
         lines.push(Line::default());
         lines.extend(table(model, room.width, theme));
-        lines.push(Line::default());
         lines.extend(runs);
     } else {
         let legend_rows = usize::from(room.height).saturating_sub(4).clamp(1, 3);
@@ -79,8 +80,8 @@ fn legend(model: &Model, width: u16, rows: usize, theme: &Theme) -> Vec<Line<'st
 fn table(model: &Model, width: u16, theme: &Theme) -> Vec<Line<'static>> {
     let phases = &model.phases;
     let runs = model.totals.runs;
-    let head = format!("{:<10} {:>6} {:>6} {:>8} {:>9}", "", "1 min", "all", "in all", "a run");
-    let mut lines = vec![Line::styled(super::text::cut(&head, usize::from(width)), theme.faint())];
+    let head = format!("{:<10} {:>6} {:>6} {:>8} {:>9}", "", "1 min", "total", "time", "a run");
+    let mut lines = vec![Line::styled(cut(&head, usize::from(width)), theme.faint())];
     lines.extend(stacked::pieces().map(|piece| {
         let all = stacked::ns(&phases.since_start, piece);
         let a_run = all.checked_div(runs).map_or_else(String::new, human::duration);
@@ -93,6 +94,9 @@ fn table(model: &Model, width: u16, theme: &Theme) -> Vec<Line<'static>> {
         ] {
             spans.push(Span::raw(right(&text, columns)));
         }
+        let left = usize::from(width).saturating_sub(TABLE + 2);
+        spans
+            .push(Span::styled(format!("  {}", cut(stacked::meaning(piece), left)), theme.faint()));
         Line::from(spans)
     }));
     lines

@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 use super::text::{Part, figure, fit, part};
 use super::theme::Theme;
 use crate::model::{Model, State};
-use crate::output::human;
+use crate::output::{human, plain};
 
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
@@ -32,7 +32,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
 /// The bar with its figures behind it.
 pub(super) fn bar_line(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
     let progress = &model.progress;
-    let percent = format!("{:>7}", human::percent(progress.fraction()));
+    let percent = format!("{:>7}", human::percent(plain::fraction(model)));
     let bytes = human::bytes_of(progress.merged_bytes(), progress.initial_bytes);
     let figures = fit(
         vec![part(0, percent, theme.strong()), part(1, format!("{bytes} merged"), theme.faint())],
@@ -40,7 +40,7 @@ pub(super) fn bar_line(model: &Model, width: u16, theme: &Theme) -> Line<'static
         2,
     );
     let room = usize::from(width).saturating_sub(figures.width() + 1);
-    let mut line = bar(progress.fraction(), room, model.state, theme);
+    let mut line = bar(plain::fraction(model), room, model.state, theme);
     line.push_span(Span::raw(" "));
     line.spans.extend(figures.spans);
     line
@@ -51,7 +51,7 @@ pub(super) fn bar(fraction: f64, columns: usize, state: State, theme: &Theme) ->
     let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
     let eighths = (fraction * columns as f64 * 8.0) as usize;
     let mut filled = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         filled.push(PARTS[eighths % 8]);
     }
     let rest = columns.saturating_sub(eighths.div_ceil(8));
@@ -65,13 +65,13 @@ pub(super) fn bar(fraction: f64, columns: usize, state: State, theme: &Theme) ->
 
 /// Rates and times; where it is over, only what it took.
 pub(super) fn figures(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
-    let (faint, plain) = (theme.faint(), theme.strong());
+    let (faint, strong) = (theme.faint(), theme.strong());
     let mut parts: Vec<Part> = Vec::new();
     let elapsed = human::duration(model.elapsed_ns);
     if model.state.is_over() {
-        parts.push(figure(0, "took", elapsed, faint, plain));
+        parts.push(figure(0, "took", elapsed, faint, strong));
         if model.totals.runs > 0 {
-            parts.push(part(1, human::counted(model.totals.runs, "run"), plain));
+            parts.push(part(1, human::counted(model.totals.runs, "run"), strong));
             parts.push(part(2, human::counted(model.totals.chunks, "chunk"), faint));
         }
         if model.progress.left_bytes > 0 {
@@ -85,13 +85,13 @@ pub(super) fn figures(model: &Model, width: u16, theme: &Theme) -> Line<'static>
         }
         return fit(parts, width, 3);
     }
-    parts.push(part(0, format!("{:>11}", human::rate(model.rate.bytes_per_s)), plain));
+    parts.push(part(0, format!("{:>11}", human::rate(model.rate.bytes_per_s)), strong));
     if let Some(runs) = model.rate.runs_per_s {
         parts.push(part(2, format!("{} runs/s", human::per_second(runs)), faint));
     }
     parts.push(figure(3, "elapsed", elapsed, faint, faint));
     if let Some(left) = &model.left {
-        parts.push(figure(1, "left", human::left(left), faint, plain));
+        parts.push(figure(1, "left", human::left(left), faint, strong));
     }
     fit(parts, width, 3)
 }
@@ -164,7 +164,7 @@ mod tests {
         let mut model = fixture::merging();
         model.rate.history = [1.0, 8.0, 0.0, 4.0].into();
         assert_eq!(spark_rows(&model, 6, 1), ["  ▁█ ▄"]);
-        assert_eq!(spark_rows(&model, 2, 2), [" █", " █"].map(|row| row.replace('█', "█")));
+        assert_eq!(spark_rows(&model, 3, 2), ["█  ", "█ █"]);
     }
 
     #[test]

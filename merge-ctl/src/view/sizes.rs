@@ -11,9 +11,9 @@ use super::theme::Theme;
 use crate::model::{Model, RunSizeBucket};
 use crate::output::{human, plain};
 
-const LABEL: usize = 8;
-const SHARE: usize = 6;
-const COUNT: usize = 9;
+const LABEL: usize = 9;
+const SHARE: usize = 5;
+const COUNT: usize = 8;
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
     let room = super::region(frame, area, " runs by size ".into(), theme);
@@ -22,11 +22,11 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
         super::lines(frame, room, vec![Line::styled("no run was seen", theme.faint())]);
         return;
     }
-    let columns = usize::from(room.width).saturating_sub(LABEL + SHARE + COUNT + 1);
+    let columns = usize::from(room.width).saturating_sub(LABEL + SHARE + COUNT);
     let head = format!(
         "{}{}{}",
         left("chunks", LABEL),
-        left("time", columns + SHARE + 1),
+        left("time", columns + SHARE),
         right("runs", COUNT)
     );
     let mut lines = vec![Line::styled(head, theme.faint())];
@@ -39,7 +39,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
             Span::raw(left(&plain::bucket_label(first, last), LABEL)),
             Span::styled(left(&"█".repeat(filled), columns), theme.spark()),
             Span::styled(right(&human::share(share), SHARE), theme.faint()),
-            Span::raw(format!(" {}", right(&human::count_short(bucket.runs), COUNT))),
+            Span::raw(right(&human::count_short(bucket.runs), COUNT)),
         ]));
     }
     super::lines(frame, room, lines);

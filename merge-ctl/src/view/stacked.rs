@@ -20,6 +20,19 @@ pub(super) const fn name(piece: Option<Phase>) -> &'static str {
     }
 }
 
+/// What happens in it, in a few words.
+pub(super) const fn meaning(piece: Option<Phase>) -> &'static str {
+    match piece {
+        Some(Phase::Metadata) => "find the next run",
+        Some(Phase::Siblings) => "old data to other snapshots",
+        Some(Phase::Drain) => "wait for application writes",
+        Some(Phase::Copy) => "from the COW to the origin",
+        Some(Phase::Flush) => "the origin's write cache",
+        Some(Phase::Commit) => "strike the run off the store",
+        None => "between two runs",
+    }
+}
+
 /// The time of a piece.
 pub(super) const fn ns(time: &PhaseTime, piece: Option<Phase>) -> u64 {
     match piece {

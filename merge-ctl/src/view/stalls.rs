@@ -18,7 +18,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
             break;
         }
         lines.push(head(stall, model.now_ns, room.width, theme));
-        let rows = (rows - 1).min(2);
+        let rows = (rows - 1).min(3);
         let indented = room.width.saturating_sub(2);
         let detail = wrap(&human::printable(&stall.detail), indented, rows);
         lines.extend(

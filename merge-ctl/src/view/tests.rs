@@ -41,8 +41,11 @@ fn whole_screens() {
 }
 
 #[test]
-fn tiny_screens() {
+fn other_screens() {
     insta::assert_snapshot!("merging-20x5", text(20, 5, &fixture::merging()));
+    insta::assert_snapshot!("merging-76x20", text(76, 20, &fixture::merging()));
+    insta::assert_snapshot!("merging-100x30", text(100, 30, &fixture::merging()));
+    insta::assert_snapshot!("no-module-btf-80x24", text(80, 24, &fixture::no_module_btf()));
     insta::assert_snapshot!("nothing-yet-80x24", text(80, 24, &fixture::empty()));
 }
 

@@ -84,11 +84,29 @@ pub(super) fn left(text: &str, room: usize) -> String {
     text + &" ".repeat(pad)
 }
 
+/// The words of a text, a figure and its unit being one.
+fn words(text: &str) -> Vec<String> {
+    const UNITS: [&str; 9] = ["%", "ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let unit = UNITS.contains(&word.trim_end_matches([',', '.', ':', ';']));
+        match words.last_mut() {
+            Some(figure) if unit && figure.ends_with(|c: char| c.is_ascii_digit()) => {
+                figure.push(' ');
+                figure.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
 /// Prose in at most so many rows, broken between words; an ellipsis where words are left out.
 pub(super) fn wrap(text: &str, room: u16, rows: usize) -> Vec<String> {
     let room = usize::from(room);
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    for word in words(text) {
+        let word = word.as_str();
         match lines.last_mut() {
             Some(line) if width(line) + 1 + width(word) <= room => {
                 line.push(' ');
@@ -143,6 +161,7 @@ mod tests {
     fn prose_is_broken_between_words() {
         assert_eq!(wrap("one two three", 7, 3), ["one two", "three"]);
         assert_eq!(wrap("one two three", 7, 1), ["one …"]);
+        assert_eq!(wrap("it took 24 ms, 31 % of it", 10, 9), ["it took", "24 ms,", "31 % of it"]);
         assert_eq!(wrap("unbreakable", 5, 1), ["unbr…"]);
         assert!(wrap("one", 0, 1).iter().all(String::is_empty));
     }

@@ -2,6 +2,7 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::symbols::merge::MergeStrategy;
 use ratatui::text::Line;
 use ratatui::widgets::Block;
@@ -12,6 +13,7 @@ use super::text::{cut, figure, fit, part, wrap};
 use super::theme::Theme;
 use crate::model::Model;
 use crate::output::{advice, human, plain};
+use crate::sample::ProbeTier;
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewState) {
     let theme = state.theme;
@@ -23,7 +25,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewSta
         .title(Line::styled(title, theme.title()))
         .title_bottom(bottom(state, area.width.saturating_sub(4)));
     if let Some(lost) = plain::lost(model) {
-        let text = cut(&format!(" not seen: {lost} "), usize::from(area.width / 2));
+        let text = cut(&format!(" not seen: {lost} "), usize::from(area.width * 2 / 3));
         block = block.title(Line::styled(text, theme.warn()).right_aligned());
     }
     frame.render_widget(block, area);
@@ -31,15 +33,21 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewSta
     super::lines(frame, room, words(model, &advice, room, &theme));
 }
 
-/// What to do stands first where the merge is over: it is what matters then.
+/// The verdict, and what to do, which gives no row away; then what the probes cannot see, where no
+/// other region says it.
 fn words(model: &Model, advice: &str, room: Rect, theme: &Theme) -> Vec<Line<'static>> {
     let rows = usize::from(room.height);
-    let do_now = wrap(advice, room.width, rows);
+    let do_now = wrap(advice, room.width, rows.saturating_sub(1).max(1));
     let left = rows.saturating_sub(do_now.len());
-    let verdict = wrap(&human::printable(&model.verdict), room.width, left);
+    let mut why = human::printable(&model.verdict);
+    if model.identity.probes.tier == ProbeTier::NoModuleBtf {
+        why.push_str(" Not seen here: ");
+        why.push_str(&human::printable(&model.identity.probes.missing.join(" ")));
+    }
     let styled =
         |lines: Vec<String>, style| lines.into_iter().map(move |text| Line::styled(text, style));
-    styled(do_now, theme.strong()).chain(styled(verdict, ratatui::style::Style::new())).collect()
+    let why = styled(wrap(&why, room.width, left), Style::new());
+    why.chain(styled(do_now, theme.strong())).collect()
 }
 
 /// The keys, or a notice in their place.

@@ -4,7 +4,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::text::{Part, cut, figure, fit, left, part, right, width, wrap};
+use super::text::{cut, figure, fit, left, part, right, width, wrap};
 use super::theme::Theme;
 use crate::model::{Latency, Model, Relation, Write, Writes};
 use crate::output::{human, plain};
@@ -29,31 +29,32 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
     super::lines(frame, room, lines);
 }
 
-/// How many there are, how many wait for the merge or it for them, and the kernel's own count
-/// where it is another one.
 fn title(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
-    let name = theme.title();
-    let Some(writes) = &model.writes else { return Line::styled(" writes in flight ", name) };
-    let mut parts = vec![part(1, " writes in flight", name)];
-    parts.extend(counts(writes, theme));
-    parts.push(part(0, "", name));
-    fit(parts, width, 1)
+    let Some(writes) = &model.writes else { return " writes in flight ".into() };
+    let mut line = counts(writes, width.saturating_sub(2), theme);
+    line.spans.insert(0, Span::raw(" "));
+    line.push_span(Span::raw(" "));
+    line
 }
 
-/// The counts, for the title and for small screens.
-pub(super) fn counts(writes: &Writes, theme: &Theme) -> Vec<Part> {
-    let mut parts = vec![part(0, human::count_short(writes.in_flight), theme.strong())];
+/// How many there are, how many wait for the merge or it for them, and the kernel's own count
+/// where it is another one: `writes in flight: 13, 3 held`.
+pub(super) fn counts(writes: &Writes, width: u16, theme: &Theme) -> Line<'static> {
+    let mut parts = vec![
+        part(1, "writes in flight: ", theme.title()),
+        part(0, human::count_short(writes.in_flight), theme.strong()),
+    ];
     for (count, relation) in [(writes.held, Relation::Held), (writes.awaited, Relation::Awaited)] {
         if count > 0 {
-            let text = format!("{} {}", human::count_short(count), plain::relation(relation));
-            parts.push(part(1, text, theme.relation(relation)));
+            let text = format!(", {} {}", human::count_short(count), plain::relation(relation));
+            parts.push(part(2, text, theme.relation(relation)));
         }
     }
     if let Some(kernel) = writes.kernel.filter(|kernel| kernel.writes != writes.in_flight) {
-        let text = format!("(kernel counts {})", human::count_short(kernel.writes));
-        parts.push(part(2, text, theme.faint()));
+        let text = format!(", the kernel counts {}", human::count_short(kernel.writes));
+        parts.push(part(3, text, theme.faint()));
     }
-    parts
+    fit(parts, width, 0)
 }
 
 fn not_seen(model: &Model, room: Rect, theme: &Theme) -> Vec<Line<'static>> {
@@ -108,7 +109,7 @@ fn row(write: &Write, sector_columns: usize, columns: usize, theme: &Theme) -> L
     let style = theme.relation(write.relation);
     let place = right(&human::count(write.sector), sector_columns);
     let fixed = AGE + MARK + SIZE + width(&place) + 6;
-    let process = cut(&plain::process(write), columns.saturating_sub(fixed));
+    let process = process(write, columns.saturating_sub(fixed));
     Line::from(vec![
         Span::styled(right(&human::duration(write.age_ns), AGE), style),
         Span::raw("  "),
@@ -117,4 +118,14 @@ fn row(write: &Write, sector_columns: usize, columns: usize, theme: &Theme) -> L
         Span::styled(format!(" @{place}  "), theme.faint()),
         Span::raw(process),
     ])
+}
+
+/// Who submitted a write: the name gives way where the room is short, the number stays whole.
+fn process(write: &Write, room: usize) -> String {
+    let pid = format!("[{}]", write.pid);
+    let comm = human::printable(&write.comm);
+    match room.checked_sub(width(&pid)) {
+        Some(room) if room > 0 => cut(&comm, room) + &pid,
+        _ => cut(&comm, room),
+    }
 }
