@@ -14,12 +14,12 @@
 //! └ keys, or a notice ────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`layout`] gives each region its place; where the screen is too small for regions,
-//! [`essentials`] shows lines in the order of their importance. [`help`] lies over all of it.
+//! `layout` gives each region its place; where the screen is too small for regions,
+//! `essentials` shows lines in the order of their importance. `help` lies over all of it.
 //!
 //! What always holds: a screen is a pure function of the model and the [`ViewState`]; nothing here
 //! reads a clock, a file or the environment ([`terminal`] alone touches the terminal). No figure is
-//! cut in the middle: one that has no room is left out ([`text::fit`]). Colours only repeat what
+//! cut in the middle: one that has no room is left out (`text::fit`). Colours only repeat what
 //! glyphs, words and attributes say. No size of the terminal panics.
 
 pub mod chooser;

@@ -61,6 +61,12 @@ fn without_colours_no_cell_has_one() {
             }
         }
     }
+    let coloured = screen(80, 24, &fixture::merging(), &ViewState::default());
+    let default = ratatui::style::Color::Reset;
+    assert!(
+        coloured.buffer().content().iter().any(|cell| cell.bg != default),
+        "or this proves little"
+    );
     let backend = screen(80, 24, &fixture::merging(), &state);
     insta::assert_snapshot!("merging-no-colour-80x24", backend.to_string());
 }
