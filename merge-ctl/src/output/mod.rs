@@ -1,1 +1,13 @@
-//! output
+//! What merge-ctl writes besides its screen: plain lines for people and logs, JSON for programs.
+//!
+//! Everything here is a pure function from the model to text: no clock, no file. Who calls it
+//! writes the text and handles a failed write. Nothing is computed here but the form of a figure;
+//! rates, estimates and verdicts come from the model. Text that others chose (process names, device
+//! names) goes to a terminal only through [`human::printable`].
+
+pub mod advice;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod human;
+pub mod json;
+pub mod plain;

@@ -1,1 +1,139 @@
-//! view
+//! The dashboard. One file a region of the screen:
+//!
+//! ```text
+//! ┌ identity: origin ◀ snapshot ───────────── state, throttle, probes ┐
+//! │ progress: bar, percent, bytes                                     │
+//! │ rate, runs/s, elapsed, time left, sparkline (more rows when tall) │
+//! ├ phases: where the time goes ────────┬ sizes: runs by size ────────┤   ┬ recent: the last runs,
+//! │ last minute, since start, legend,   │ a bar of time and a count   │   │ when wide
+//! │ the run in progress, the last one   │ for each size               │   │
+//! ├ writes: in flight, latency ─────────┴──┬ stalls ──────────────────┤
+//! │ oldest first, held and awaited marked  │ the newest first         │
+//! ├ map: the origin, cell by cell ─────────┴──────────────────────────┤
+//! ├ verdict: why, or what to do now ──────────────────────────────────┤
+//! └ keys, or a notice ────────────────────────────────────────────────┘
+//! ```
+//!
+//! `layout` gives each region its place; where the screen is too small for regions,
+//! `essentials` shows lines in the order of their importance. `help` lies over all of it.
+//!
+//! What always holds: a screen is a pure function of the model and the [`ViewState`]; nothing here
+//! reads a clock, a file or the environment ([`terminal`] alone touches the terminal). No figure is
+//! cut in the middle: one that has no room is left out (`text::fit`). Colours only repeat what
+//! glyphs, words and attributes say. No size of the terminal panics.
+
+pub mod chooser;
+mod essentials;
+mod help;
+mod identity;
+pub mod keys;
+mod layout;
+mod map;
+mod phases;
+mod progress;
+mod recent;
+mod sizes;
+mod stacked;
+mod stalls;
+pub mod terminal;
+#[cfg(test)]
+mod tests;
+mod text;
+pub mod theme;
+mod verdict;
+mod writes;
+
+use ratatui::Frame;
+use ratatui::layout::{Margin, Rect};
+use ratatui::symbols::merge::MergeStrategy;
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Paragraph};
+
+use crate::model::Model;
+use keys::Action;
+use layout::Regions;
+use theme::Theme;
+
+/// What is shown beside the model: the operator's doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewState {
+    /// Whether the help lies over the screen.
+    pub help: bool,
+    /// Something to tell the operator, in place of the keys.
+    pub notice: Option<String>,
+    /// Which of several merges this is.
+    pub merges: Merges,
+    /// Colours or not.
+    pub theme: Theme,
+}
+
+/// The merge on screen among all that can be shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Merges {
+    /// Its place, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl ViewState {
+    /// Does what an action means for the view alone. `Leave` and `Redraw` are for the caller.
+    pub fn apply(&mut self, action: Action) {
+        let count = self.merges.count.max(1);
+        match action {
+            Action::Help => self.help = !self.help,
+            Action::CloseHelp => self.help = false,
+            Action::NextMerge => self.merges.index = (self.merges.index + 1) % count,
+            Action::PreviousMerge => self.merges.index = (self.merges.index + count - 1) % count,
+            Action::Leave | Action::Redraw => {}
+        }
+    }
+}
+
+/// Draws one merge on the whole frame.
+pub fn draw(frame: &mut Frame, model: &Model, state: &ViewState) {
+    let area = frame.area();
+    match layout::regions(area, model) {
+        Some(regions) => draw_regions(frame, &regions, model, state),
+        None => essentials::draw(frame, area, model, state),
+    }
+    if state.help {
+        help::draw(frame, area, &state.theme);
+    }
+}
+
+fn draw_regions(frame: &mut Frame, regions: &Regions, model: &Model, state: &ViewState) {
+    let theme = &state.theme;
+    identity::draw(frame, regions.head, model, state);
+    progress::draw(frame, inside(regions.head), model, theme);
+    phases::draw(frame, regions.phases, model, theme);
+    sizes::draw(frame, regions.sizes, model, theme);
+    if let Some(area) = regions.recent {
+        recent::draw(frame, area, model, theme);
+    }
+    writes::draw(frame, regions.writes, model, theme);
+    stalls::draw(frame, regions.stalls, model, theme);
+    map::draw(frame, regions.map, model, theme);
+    verdict::draw(frame, regions.verdict, model, state);
+}
+
+/// A region's frame, joined to its neighbours', and the room inside it.
+fn region(frame: &mut Frame, area: Rect, title: Line<'_>, theme: &Theme) -> Rect {
+    let block = Block::bordered()
+        .merge_borders(MergeStrategy::Exact)
+        .border_style(theme.border())
+        .title_style(theme.title())
+        .title(title);
+    frame.render_widget(block, area);
+    inside(area)
+}
+
+/// Without the border and one column of air on each side.
+fn inside(area: Rect) -> Rect {
+    area.inner(Margin { horizontal: 2, vertical: 1 })
+}
+
+/// Lines from the top of an area; what does not fit is not shown.
+fn lines(frame: &mut Frame, area: Rect, lines: Vec<Line<'_>>) {
+    frame.render_widget(Paragraph::new(lines), area);
+}

@@ -1,0 +1,522 @@
+//! The JSON stream: one object a line, every field documented in `docs/json.md`.
+//!
+//! Every object has `schema`, `type` and `origin` (the dm name). Integers are in base units (bytes,
+//! nanoseconds, chunks); floats are only rates, fractions and seconds left. What is not known is
+//! `null`, never 0. A field may be added within a schema; one that changes its meaning or goes
+//! raises [`SCHEMA`].
+
+use serde::Serialize;
+use serde::ser::Serializer;
+
+use crate::model::{
+    Latencies, Latency, Model, PhaseTime, Relation, Stall, TimeLeft, Write, Writes,
+};
+use crate::sample::{
+    CurrentRun, Dropped, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier, Run,
+};
+
+/// The number of the stream's form.
+pub const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct Line<'a, T> {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    origin: &'a str,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// One object as a line, without its newline.
+fn to_line<T: Serialize>(kind: &'static str, identity: &MergeIdentity, body: T) -> String {
+    let line = Line { schema: SCHEMA, kind, origin: &identity.origin, body };
+    // Only a map with keys that are no strings, or a failing Serialize, could fail: neither is here.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Begin<'a> {
+    unix_s: u64,
+    at_ns: u64,
+    state: &'static str,
+    origin_label: &'a str,
+    snapshot: Option<&'a str>,
+    origin_device: String,
+    real_device: String,
+    cow_device: String,
+    owner: Owner,
+    chunk_bytes: u64,
+    size_bytes: u64,
+    siblings: &'a [String],
+    kernel: &'a str,
+    probes: Probes<'a>,
+    left_bytes: u64,
+    throttle_percent: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Probes<'a> {
+    tier: ProbeTier,
+    missing: &'a [String],
+}
+
+impl<'a> From<&'a ProbeReport> for Probes<'a> {
+    fn from(report: &'a ProbeReport) -> Self {
+        Self { tier: report.tier, missing: &report.missing }
+    }
+}
+
+/// The first object: what is watched, and what can be seen of it.
+pub fn begin(model: &Model) -> String {
+    let identity = &model.identity;
+    to_line(
+        "begin",
+        identity,
+        Begin {
+            unix_s: model.unix_s,
+            at_ns: model.now_ns,
+            state: model.state.name(),
+            origin_label: &identity.origin_label,
+            snapshot: identity.snapshot_label.as_deref(),
+            origin_device: identity.origin_dev.to_string(),
+            real_device: identity.real_dev.to_string(),
+            cow_device: identity.cow_dev.to_string(),
+            owner: identity.owner,
+            chunk_bytes: identity.chunk_size.bytes(),
+            size_bytes: identity.size.bytes(),
+            siblings: &identity.siblings,
+            kernel: &identity.kernel,
+            probes: (&identity.probes).into(),
+            left_bytes: model.progress.left_bytes,
+            throttle_percent: model.throttle_percent,
+        },
+    )
+}
+
+#[derive(Serialize)]
+struct FinishedRun {
+    old_chunk: u64,
+    new_chunk: u64,
+    chunks: u32,
+    metadata_ns: u64,
+    siblings_ns: u64,
+    drain_ns: u64,
+    copy_ns: u64,
+    flush_ns: u64,
+    commit_ns: u64,
+    started_ns: u64,
+    finished_ns: u64,
+}
+
+/// One finished run.
+pub fn run(identity: &MergeIdentity, run: &Run) -> String {
+    let ns = |phase: Phase| run.phase_ns[phase as usize];
+    let body = FinishedRun {
+        old_chunk: run.old_chunk,
+        new_chunk: run.new_chunk,
+        chunks: run.chunks,
+        metadata_ns: ns(Phase::Metadata),
+        siblings_ns: ns(Phase::Siblings),
+        drain_ns: ns(Phase::Drain),
+        copy_ns: ns(Phase::Copy),
+        flush_ns: ns(Phase::Flush),
+        commit_ns: ns(Phase::Commit),
+        started_ns: run.started_ns,
+        finished_ns: run.finished_ns,
+    };
+    to_line("run", identity, body)
+}
+
+#[derive(Serialize)]
+struct Progress<'a> {
+    unix_s: u64,
+    at_ns: u64,
+    elapsed_ns: u64,
+    state: &'static str,
+    initial_bytes: u64,
+    merged_bytes: u64,
+    left_bytes: u64,
+    fraction: f64,
+    bytes_per_s: f64,
+    runs_per_s: Option<f64>,
+    left_low_s: Option<f64>,
+    left_high_s: Option<f64>,
+    runs: u64,
+    chunks: u64,
+    throttle_percent: Option<u32>,
+    current: Option<Current>,
+    writes_in_flight: Option<u64>,
+    writes_held: Option<u64>,
+    writes_awaited: Option<u64>,
+    kernel_writes_in_flight: Option<u64>,
+    in_flight: Vec<InFlight<'a>>,
+    latency: Option<LatencyNow>,
+    dropped: Dropped,
+    verdict: &'a str,
+}
+
+#[derive(Serialize)]
+struct Current {
+    old_chunk: Option<u64>,
+    new_chunk: Option<u64>,
+    chunks: Option<u32>,
+    phase: Phase,
+    age_ns: u64,
+    run_age_ns: u64,
+}
+
+impl Current {
+    fn new(run: &CurrentRun, now_ns: u64) -> Self {
+        let known = run.chunks > 0;
+        Self {
+            old_chunk: known.then_some(run.old_chunk),
+            new_chunk: known.then_some(run.new_chunk),
+            chunks: known.then_some(run.chunks),
+            phase: run.phase,
+            age_ns: now_ns.saturating_sub(run.phase_started_ns),
+            run_age_ns: now_ns.saturating_sub(run.started_ns),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct InFlight<'a> {
+    sector: u64,
+    bytes: u32,
+    age_ns: u64,
+    pid: u32,
+    comm: &'a str,
+    held: bool,
+    awaited: bool,
+}
+
+impl<'a> From<&'a Write> for InFlight<'a> {
+    fn from(write: &'a Write) -> Self {
+        Self {
+            sector: write.sector,
+            bytes: write.bytes,
+            age_ns: write.age_ns,
+            pid: write.pid,
+            comm: &write.comm,
+            held: write.relation == Relation::Held,
+            awaited: write.relation == Relation::Awaited,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct LatencyNow {
+    writes: Figures,
+    reads: Figures,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    count: u64,
+    per_s: f64,
+    bytes_per_s: f64,
+    p50_ns: u64,
+    p99_ns: u64,
+    max_ns: u64,
+}
+
+impl From<&Latency> for Figures {
+    fn from(latency: &Latency) -> Self {
+        let Latency { count, per_s, bytes_per_s, p50_ns, p99_ns, max_ns } = *latency;
+        Self { count, per_s, bytes_per_s, p50_ns, p99_ns, max_ns }
+    }
+}
+
+impl LatencyNow {
+    fn now(latencies: &Latencies) -> Self {
+        Self { writes: (&latencies.writes_now).into(), reads: (&latencies.reads_now).into() }
+    }
+
+    fn total(latencies: &Latencies) -> Self {
+        Self { writes: (&latencies.writes).into(), reads: (&latencies.reads).into() }
+    }
+}
+
+/// The merge at this instant.
+pub fn progress(model: &Model) -> String {
+    let writes = model.writes.as_ref();
+    let of_writes = |figure: fn(&Writes) -> u64| writes.map(figure);
+    let left = |end: fn(&TimeLeft) -> f64| model.left.as_ref().map(end);
+    let body = Progress {
+        unix_s: model.unix_s,
+        at_ns: model.now_ns,
+        elapsed_ns: model.elapsed_ns,
+        state: model.state.name(),
+        initial_bytes: model.progress.initial_bytes,
+        merged_bytes: model.progress.merged_bytes(),
+        left_bytes: model.progress.left_bytes,
+        fraction: model.progress.fraction(),
+        bytes_per_s: model.rate.bytes_per_s,
+        runs_per_s: model.rate.runs_per_s,
+        left_low_s: left(|left| left.low_s),
+        left_high_s: left(|left| left.high_s),
+        runs: model.totals.runs,
+        chunks: model.totals.chunks,
+        throttle_percent: model.throttle_percent,
+        current: model.current.as_ref().map(|run| Current::new(run, model.now_ns)),
+        writes_in_flight: of_writes(|writes| writes.in_flight),
+        writes_held: of_writes(|writes| writes.held),
+        writes_awaited: of_writes(|writes| writes.awaited),
+        kernel_writes_in_flight: writes.and_then(|w| w.kernel).map(|kernel| kernel.writes),
+        in_flight: writes.map_or_else(Vec::new, |w| w.listed.iter().map(Into::into).collect()),
+        latency: model.latency.as_ref().map(LatencyNow::now),
+        dropped: model.dropped,
+        verdict: &model.verdict,
+    };
+    to_line("progress", &model.identity, body)
+}
+
+#[derive(Serialize)]
+struct StallBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'static str>,
+    cause: &'static str,
+    started_ns: u64,
+    started_unix_s: u64,
+    ended_ns: Option<u64>,
+    duration_ns: u64,
+    detail: &'a str,
+}
+
+impl<'a> StallBody<'a> {
+    fn new(stall: &'a Stall, now_ns: u64) -> Self {
+        Self {
+            event: None,
+            cause: stall.cause.name(),
+            started_ns: stall.started_ns,
+            started_unix_s: stall.started_unix_s,
+            ended_ns: stall.ended_ns,
+            duration_ns: stall.duration_ns(now_ns),
+            detail: &stall.detail,
+        }
+    }
+}
+
+/// A stall, once when it is noticed and once when it has ended.
+pub fn stall(identity: &MergeIdentity, stall: &Stall, now_ns: u64) -> String {
+    let event = if stall.ended_ns.is_none() { "begin" } else { "end" };
+    to_line("stall", identity, StallBody { event: Some(event), ..StallBody::new(stall, now_ns) })
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    unix_s: u64,
+    at_ns: u64,
+    state: &'static str,
+    over: bool,
+    origin_label: &'a str,
+    snapshot: Option<&'a str>,
+    owner: Owner,
+    elapsed_ns: u64,
+    initial_bytes: u64,
+    merged_bytes: u64,
+    left_bytes: u64,
+    runs: u64,
+    chunks: u64,
+    largest_run_chunks: u64,
+    phases_ns: PhasesNs,
+    run_sizes: Vec<SizeBucket>,
+    latency: Option<LatencyNow>,
+    stalls: Vec<StallBody<'a>>,
+    dropped: Dropped,
+    probes: Probes<'a>,
+    verdict: &'a str,
+}
+
+#[derive(Serialize)]
+struct PhasesNs {
+    #[serde(flatten, serialize_with = "by_name")]
+    phases: PhaseNs,
+    between: u64,
+}
+
+impl From<PhaseTime> for PhasesNs {
+    fn from(time: PhaseTime) -> Self {
+        Self { phases: time.ns, between: time.between_ns }
+    }
+}
+
+/// The phases as fields, each under its own name.
+fn by_name<S: Serializer>(ns: &PhaseNs, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(Phase::ALL.map(|phase| (phase.name(), ns[phase as usize])))
+}
+
+#[derive(Serialize)]
+struct SizeBucket {
+    from_chunks: u64,
+    runs: u64,
+    chunks: u64,
+    ns: u64,
+}
+
+/// The run sizes, empty buckets left out.
+fn size_buckets(model: &Model) -> Vec<SizeBucket> {
+    let buckets = model.sizes.buckets.iter().enumerate().take(u64::BITS as usize);
+    buckets
+        .filter(|(_, bucket)| bucket.runs > 0)
+        .map(|(power, bucket)| SizeBucket {
+            from_chunks: 1 << power,
+            runs: bucket.runs,
+            chunks: bucket.chunks,
+            ns: bucket.ns,
+        })
+        .collect()
+}
+
+/// The last object: totals, and how it ended.
+pub fn summary(model: &Model) -> String {
+    let identity = &model.identity;
+    let body = Summary {
+        unix_s: model.unix_s,
+        at_ns: model.now_ns,
+        state: model.state.name(),
+        over: model.state.is_over(),
+        origin_label: &identity.origin_label,
+        snapshot: identity.snapshot_label.as_deref(),
+        owner: identity.owner,
+        elapsed_ns: model.elapsed_ns,
+        initial_bytes: model.progress.initial_bytes,
+        merged_bytes: model.progress.merged_bytes(),
+        left_bytes: model.progress.left_bytes,
+        runs: model.totals.runs,
+        chunks: model.totals.chunks,
+        largest_run_chunks: model.totals.largest_run_chunks,
+        phases_ns: model.phases.since_start.into(),
+        run_sizes: size_buckets(model),
+        latency: model.latency.as_ref().map(LatencyNow::total),
+        stalls: model.stalls.iter().map(|stall| StallBody::new(stall, model.now_ns)).collect(),
+        dropped: model.dropped,
+        probes: (&identity.probes).into(),
+        verdict: &model.verdict,
+    };
+    to_line("summary", identity, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::fixture;
+    use serde_json::{Value, json};
+
+    fn parse(line: &str) -> Value {
+        assert!(!line.contains('\n'), "one object a line");
+        let value: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(value["schema"], 1);
+        assert_eq!(value["origin"], "vg-data");
+        value
+    }
+
+    #[test]
+    fn a_run_has_its_chunks_and_the_time_of_each_phase() {
+        let model = fixture::merging();
+        let value = parse(&run(&model.identity, model.recent_runs.back().unwrap()));
+        let run = model.recent_runs.back().unwrap();
+        assert_eq!(
+            value,
+            json!({
+                "schema": 1, "type": "run", "origin": "vg-data",
+                "old_chunk": run.old_chunk, "new_chunk": run.new_chunk, "chunks": run.chunks,
+                "metadata_ns": run.phase_ns[0], "siblings_ns": run.phase_ns[1],
+                "drain_ns": run.phase_ns[2], "copy_ns": run.phase_ns[3],
+                "flush_ns": run.phase_ns[4], "commit_ns": run.phase_ns[5],
+                "started_ns": run.started_ns, "finished_ns": run.finished_ns,
+            })
+        );
+    }
+
+    #[test]
+    fn progress_lists_what_is_in_flight() {
+        let model = fixture::stalled();
+        let value = parse(&progress(&model));
+        assert_eq!(value["type"], "progress");
+        assert_eq!(value["state"], "stalled");
+        assert_eq!(value["current"]["phase"], "drain");
+        assert_eq!(value["current"]["age_ns"], 3_100_000_000_u64);
+        let writes = model.writes.as_ref().unwrap();
+        assert_eq!(value["in_flight"].as_array().unwrap().len(), writes.listed.len());
+        assert_eq!(value["in_flight"][0]["awaited"], true);
+        assert_eq!(value["in_flight"][0]["held"], false);
+        assert_eq!(value["in_flight"][0]["comm"], "fio");
+        assert_eq!(value["kernel_writes_in_flight"], 13);
+        assert_eq!(value["merged_bytes"], model.progress.merged_bytes());
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let value = parse(&progress(&fixture::no_probes()));
+        for field in ["writes_in_flight", "writes_held", "runs_per_s", "latency", "current"] {
+            assert!(value[field].is_null(), "{field}: {}", value[field]);
+        }
+        let mut model = fixture::merging();
+        model.current.as_mut().unwrap().chunks = 0;
+        model.rate.bytes_per_s = f64::NAN;
+        let value = parse(&progress(&model));
+        assert!(value["current"]["old_chunk"].is_null() && value["bytes_per_s"].is_null());
+    }
+
+    #[test]
+    fn the_summary_has_totals_state_and_phases() {
+        let model = fixture::done();
+        let value = parse(&summary(&model));
+        assert_eq!(value["type"], "summary");
+        assert_eq!(value["state"], "done-not-finished");
+        assert_eq!(value["over"], true);
+        assert_eq!(value["left_bytes"], 0);
+        assert_eq!(value["runs"], model.totals.runs);
+        assert_eq!(value["phases_ns"]["commit"], model.phases.since_start.ns[5]);
+        assert_eq!(value["phases_ns"].as_object().unwrap().len(), Phase::ALL.len() + 1);
+        assert_eq!(value["probes"]["tier"], "full");
+        assert_eq!(value["stalls"][0]["cause"], "drain");
+        assert!(value["stalls"][0].get("event").is_none());
+    }
+
+    #[test]
+    fn a_stall_begins_and_ends() {
+        let model = fixture::stalled();
+        let mut one = model.stalls.back().unwrap().clone();
+        let value = parse(&stall(&model.identity, &one, model.now_ns));
+        assert_eq!(
+            (&value["event"], &value["duration_ns"]),
+            (&json!("begin"), &json!(3_100_000_000_u64))
+        );
+        one.ended_ns = Some(model.now_ns);
+        assert_eq!(parse(&stall(&model.identity, &one, model.now_ns))["event"], "end");
+    }
+
+    #[test]
+    fn begin_tells_what_is_missing() {
+        let value = parse(&begin(&fixture::block_only()));
+        assert_eq!(value["probes"]["tier"], "block-only");
+        assert_eq!(value["probes"]["missing"].as_array().unwrap().len(), 1);
+        assert_eq!(value["chunk_bytes"], 4096);
+        assert_eq!(value["owner"], "lvm");
+    }
+
+    #[test]
+    fn nasty_figures_still_make_an_object() {
+        let mut model = fixture::nasty();
+        model.identity.origin = "vg-data".to_owned();
+        for line in [begin(&model), progress(&model), summary(&model)] {
+            parse(&line);
+        }
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        let text = include_str!("../../../docs/json.md");
+        let model = fixture::stalled();
+        let stalls = stall(&model.identity, model.stalls.back().unwrap(), model.now_ns);
+        let runs = run(&model.identity, model.recent_runs.back().unwrap());
+        for line in [begin(&model), runs, progress(&model), stalls, summary(&model)] {
+            for field in parse(&line).as_object().unwrap().keys() {
+                assert!(text.contains(&format!("`{field}`")), "docs/json.md lacks {field}");
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Plain lines, for logs and for terminals without a screen.
+//!
+//! A line stands for itself: it begins with the time (UTC) and the origin's name, so that lines of
+//! several merges can share a log. No line ends with a newline, no line has colours.
+
+use std::fmt::Write as _;
+
+use crate::model::{Latency, Model, Relation, Stall};
+use crate::output::{advice, human};
+use crate::sample::{MergeIdentity, Owner, Phase, ProbeReport, ProbeTier};
+
+/// What the tier of the probes is called.
+pub const fn tier(probes: &ProbeReport) -> &'static str {
+    match probes.tier {
+        ProbeTier::Full => "full",
+        ProbeTier::NoModuleBtf => "without module BTF",
+        ProbeTier::BlockOnly => "block I/O only",
+        ProbeTier::None => "none",
+    }
+}
+
+/// The origin and the snapshot that is merged into it: `vg/data ◀ vg/snap`.
+pub fn title(identity: &MergeIdentity) -> String {
+    let origin = human::printable(&identity.origin_label);
+    match &identity.snapshot_label {
+        Some(snapshot) => format!("{origin} ◀ {}", human::printable(snapshot)),
+        None => origin,
+    }
+}
+
+/// What is watched, and what of it can be seen. Several lines.
+pub fn begin(model: &Model) -> String {
+    let identity = &model.identity;
+    let owner = match identity.owner {
+        Owner::DeviceMapper => "device-mapper",
+        Owner::Lvm => "LVM",
+    };
+    let mut text = format!(
+        "{} merge of {}: {}, chunks of {}, {} left to merge, owner {owner}, kernel {}",
+        stamp(model),
+        title(identity),
+        human::bytes(identity.size.bytes()),
+        human::io_size(identity.chunk_size.bytes()),
+        human::bytes(model.progress.left_bytes),
+        human::printable(&identity.kernel),
+    );
+    if !identity.siblings.is_empty() {
+        let siblings: Vec<_> =
+            identity.siblings.iter().map(|name| human::printable(name)).collect();
+        push_line(&mut text, &format!("other snapshots of this origin: {}", siblings.join(", ")));
+    }
+    push_line(&mut text, &format!("probes: {}", tier(&identity.probes)));
+    for missing in &identity.probes.missing {
+        push_line(&mut text, &format!("not seen here: {}", human::printable(missing)));
+    }
+    text
+}
+
+/// Progress from 0 to 1; not a number where it is not known how much there is to do.
+pub(crate) fn fraction(model: &Model) -> f64 {
+    if model.progress.initial_bytes == 0 && !model.state.is_over() {
+        f64::NAN
+    } else {
+        model.progress.fraction()
+    }
+}
+
+/// The merge at this instant, in one line.
+pub fn line(model: &Model) -> String {
+    let progress = &model.progress;
+    let mut parts = vec![
+        format!("{:<9} {:>7}", model.state.name(), human::percent(fraction(model))),
+        human::bytes_of(progress.merged_bytes(), progress.initial_bytes),
+    ];
+    if !model.state.is_over() {
+        parts.push(human::rate(model.rate.bytes_per_s));
+        parts.extend(
+            model.rate.runs_per_s.map(|runs| format!("{} runs/s", human::per_second(runs))),
+        );
+        parts.extend(model.left.as_ref().map(|left| format!("left {}", human::left(left))));
+        parts.extend(phase_shares(model));
+        parts.extend(writes(model));
+    }
+    format!(
+        "{} {}  {}",
+        stamp(model),
+        human::printable(&model.identity.origin_label),
+        parts.join("  ")
+    )
+}
+
+/// The larger phases of the last minute: `drain 31 % copy 28 %`.
+fn phase_shares(model: &Model) -> Option<String> {
+    let time = &model.phases.last_minute;
+    let mut shares: Vec<_> = Phase::ALL.map(|phase| (time.share(phase), phase)).into();
+    shares.retain(|(share, _)| *share >= 0.01);
+    shares.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let words: Vec<_> = shares
+        .iter()
+        .take(3)
+        .map(|(share, phase)| format!("{} {}", phase.name(), human::share(*share)))
+        .collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+fn writes(model: &Model) -> Option<String> {
+    let writes = model.writes.as_ref()?;
+    let mut text = format!("{} in flight", human::counted(writes.in_flight, "write"));
+    for (count, word) in [(writes.held, "held"), (writes.awaited, "awaited")] {
+        if count > 0 {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ", {} {word}", human::count(count));
+        }
+    }
+    Some(text)
+}
+
+/// A stall that begins, or that has ended.
+pub fn stall(identity: &MergeIdentity, stall: &Stall, now_ns: u64, unix_s: u64) -> String {
+    let what = match stall.ended_ns {
+        None => "stall begins",
+        Some(_) => "stall ended",
+    };
+    let mut text = format!(
+        "{}Z {}  {what}: {} for {}",
+        human::clock_utc(unix_s),
+        human::printable(&identity.origin_label),
+        stall.cause.name(),
+        human::duration(stall.duration_ns(now_ns)),
+    );
+    if !stall.detail.is_empty() {
+        text.push_str(": ");
+        text.push_str(&human::printable(&stall.detail));
+    }
+    text
+}
+
+/// What a write has to do with the merge, in a word; empty where it has nothing.
+pub const fn relation(relation: Relation) -> &'static str {
+    match relation {
+        Relation::Free => "",
+        Relation::Held => "held",
+        Relation::Awaited => "awaited",
+    }
+}
+
+/// All of it, at the end or when the operator leaves. Several lines.
+pub fn summary(model: &Model) -> String {
+    let progress = &model.progress;
+    let mut text = format!(
+        "{}: {} after {}",
+        title(&model.identity),
+        model.state.name(),
+        human::duration(model.elapsed_ns),
+    );
+    push_line(
+        &mut text,
+        &format!(
+            "merged         {}, {} left",
+            human::bytes_of(progress.merged_bytes(), progress.initial_bytes),
+            human::bytes(progress.left_bytes),
+        ),
+    );
+    runs_summary(model, &mut text);
+    latency_summary(model, &mut text);
+    stalls_summary(model, &mut text);
+    if let Some(lost) = lost(model) {
+        push_line(&mut text, &format!("not seen       {lost}"));
+    }
+    if !model.verdict.is_empty() {
+        push_line(&mut text, &format!("why            {}", human::printable(&model.verdict)));
+    }
+    for next in [Some(advice::next(model)), advice::come_back(model)].into_iter().flatten() {
+        if !next.is_empty() {
+            text.push('\n');
+            text.push_str(&next);
+        }
+    }
+    text
+}
+
+fn runs_summary(model: &Model, text: &mut String) {
+    let totals = &model.totals;
+    if totals.runs == 0 {
+        return;
+    }
+    let line = format!(
+        "runs           {}: {}, the largest {}",
+        human::count(totals.runs),
+        human::counted(totals.chunks, "chunk"),
+        human::count(totals.largest_run_chunks),
+    );
+    push_line(text, &line);
+    push_line(text, &format!("time by phase  {}", all_shares(model)));
+    let sizes: Vec<_> = model
+        .sizes
+        .buckets
+        .iter()
+        .enumerate()
+        .filter(|(_, bucket)| bucket.runs > 0)
+        .map(|(power, bucket)| {
+            format!("{} × {}", bucket_label(power, power), human::count(bucket.runs))
+        })
+        .collect();
+    push_line(text, &format!("run sizes      {} (chunks × runs)", sizes.join(", ")));
+}
+
+fn all_shares(model: &Model) -> String {
+    let time = &model.phases.since_start;
+    let mut words: Vec<_> = Phase::ALL
+        .iter()
+        .map(|phase| format!("{} {}", phase.name(), human::share(time.share(*phase))))
+        .collect();
+    words.push(format!("between runs {}", human::share(between_share(time))));
+    words.join(", ")
+}
+
+/// The share of the time between runs, from 0 to 1.
+pub(crate) fn between_share(time: &crate::model::PhaseTime) -> f64 {
+    match time.total_ns() {
+        0 => 0.0,
+        total => time.between_ns as f64 / total as f64,
+    }
+}
+
+/// The chunks of a run in the buckets from `first` to `last`, powers of two: `1`, `2–3`, `4–15`.
+pub(crate) fn bucket_label(first: usize, last: usize) -> String {
+    let power = |exponent: usize| u32::try_from(exponent).ok().and_then(|e| 1_u64.checked_shl(e));
+    let low = power(first).unwrap_or(u64::MAX);
+    let high = power(last + 1).map_or(u64::MAX, |next| next - 1);
+    if low >= high { rounded(low) } else { format!("{}–{}", rounded(low), rounded(high)) }
+}
+
+/// A bucket's end in at most four places: exact below 1024, then rounded up to `2k`, `16M`, …
+fn rounded(chunks: u64) -> String {
+    const SUFFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
+    let (mut value, mut suffix) = (chunks, 0);
+    while value >= 1024 && suffix + 1 < SUFFIXES.len() {
+        value = value.div_ceil(1024);
+        suffix += 1;
+    }
+    format!("{value}{}", SUFFIXES[suffix])
+}
+
+fn latency_summary(model: &Model, text: &mut String) {
+    let Some(latencies) = &model.latency else { return };
+    for (what, latency) in [("writes", &latencies.writes), ("reads", &latencies.reads)] {
+        if latency.count > 0 {
+            push_line(
+                text,
+                &format!(
+                    "{what:<14} {}: {}",
+                    human::count(latency.count),
+                    latency_figures(latency)
+                ),
+            );
+        }
+    }
+}
+
+/// `p50 1.2 ms, p99 812 ms, slowest 3.1 s`.
+fn latency_figures(latency: &Latency) -> String {
+    format!(
+        "p50 {}, p99 {}, slowest {}",
+        human::duration(latency.p50_ns),
+        human::duration(latency.p99_ns),
+        human::duration(latency.max_ns),
+    )
+}
+
+fn stalls_summary(model: &Model, text: &mut String) {
+    let Some(longest) = model.stalls.iter().max_by_key(|stall| stall.duration_ns(model.now_ns))
+    else {
+        return;
+    };
+    let line = format!(
+        "stalls         {}, the longest {} in {} at {} UTC",
+        human::count(model.stalls.len() as u64),
+        human::duration(longest.duration_ns(model.now_ns)),
+        longest.cause.name(),
+        human::clock_utc(longest.started_unix_s),
+    );
+    push_line(text, &line);
+}
+
+/// What the probes lost, in words; none where they lost nothing.
+pub fn lost(model: &Model) -> Option<String> {
+    let dropped = &model.dropped;
+    let words: Vec<_> = [
+        (dropped.runs, "finished run"),
+        (dropped.in_flight, "write in flight"),
+        (dropped.merges, "merge"),
+        (dropped.half_seen, "half-seen run"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, noun)| match noun {
+        "write in flight" => format!("{} in flight", human::counted(count, "write")),
+        noun => human::counted(count, noun),
+    })
+    .collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+fn stamp(model: &Model) -> String {
+    format!("{}Z", human::clock_utc(model.unix_s))
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str("\n  ");
+    text.push_str(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::fixture;
+
+    #[test]
+    fn a_line_tells_where_the_merge_is() {
+        insta::assert_snapshot!(line(&fixture::merging()));
+        insta::assert_snapshot!(line(&fixture::no_probes()));
+        insta::assert_snapshot!(line(&fixture::done()));
+    }
+
+    #[test]
+    fn the_beginning_says_what_is_not_seen() {
+        insta::assert_snapshot!(begin(&fixture::block_only()));
+    }
+
+    #[test]
+    fn a_stall_tells_its_cause_and_its_end() {
+        let model = fixture::stalled();
+        let mut one = model.stalls.back().unwrap().clone();
+        insta::assert_snapshot!(stall(&model.identity, &one, model.now_ns, model.unix_s));
+        one.ended_ns = Some(one.started_ns + 3_100_000_000);
+        insta::assert_snapshot!(stall(&model.identity, &one, model.now_ns, model.unix_s));
+    }
+
+    #[test]
+    fn the_summary_of_a_merge_left_alone_says_how_to_come_back() {
+        insta::assert_snapshot!(summary(&fixture::stalled()));
+    }
+
+    #[test]
+    fn the_summary_of_a_failed_merge_says_what_not_to_do() {
+        insta::assert_snapshot!(summary(&fixture::failed()));
+    }
+
+    #[test]
+    fn a_summary_without_probes_leaves_out_what_was_not_seen() {
+        insta::assert_snapshot!(summary(&fixture::no_probes()));
+    }
+
+    #[test]
+    fn buckets_are_named_by_their_chunks() {
+        assert_eq!(bucket_label(0, 0), "1");
+        assert_eq!(bucket_label(1, 1), "2–3");
+        assert_eq!(bucket_label(2, 3), "4–15");
+        assert_eq!(bucket_label(0, 200), bucket_label(0, 63));
+        assert_eq!(bucket_label(9, 9), "512–1023");
+        assert_eq!(bucket_label(10, 10), "1k–2k");
+        assert_eq!(bucket_label(14, 14), "16k–32k");
+    }
+
+    #[test]
+    fn nothing_that_a_process_is_called_reaches_the_terminal_as_control() {
+        let mut model = fixture::nasty();
+        model.verdict.push('\u{1b}');
+        for text in [line(&model), begin(&model), summary(&model)] {
+            assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The help: keys, and what the words on the screen mean.
+
+use ratatui::Frame;
+use ratatui::layout::{Margin, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Clear};
+
+use super::text::wrap;
+use super::theme::Theme;
+
+/// A word and what it means.
+const WORDS: [(&str, &str); 17] = [
+    ("q, Ctrl-C", "leave; the merge goes on without merge-ctl"),
+    ("Tab, Shift-Tab", "the next merge, the one before"),
+    ("?, Esc", "this help; Ctrl-L paints the screen anew"),
+    ("", ""),
+    ("origin ◀ snapshot", "the volume that is rolled back, and to what"),
+    ("chunk", "the unit of copying"),
+    ("run", "neighbouring chunks merged in one go; small runs are slow"),
+    ("metadata", "finding the next run in the exception store"),
+    ("siblings", "other snapshots get their copy of the old data first"),
+    ("drain", "waiting for application writes already under way in the run"),
+    ("copy", "from the snapshot's store (COW) to the origin"),
+    ("flush", "until the origin's data is on stable storage"),
+    ("commit", "noting in the store that the run is merged"),
+    ("held", "a write into the run in progress: it waits for the merge"),
+    ("awaited", "a write begun before the run: the merge waits for it"),
+    ("stall", "a run, or the whole merge, that waits too long"),
+    ("p50, p99", "half, or 99 of 100, of the writes were faster than this"),
+];
+/// Columns of the words.
+const COLUMNS: u16 = 19;
+const WIDTH: u16 = 80;
+
+/// Lies over the middle of the screen.
+pub(super) fn draw(frame: &mut Frame, screen: Rect, theme: &Theme) {
+    let width = screen.width.min(WIDTH);
+    let lines = lines(width.saturating_sub(4), theme);
+    let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX).min(screen.height);
+    let area = Rect {
+        x: screen.x + (screen.width - width) / 2,
+        y: screen.y + (screen.height - height) / 2,
+        width,
+        height,
+    };
+    frame.render_widget(Clear, area);
+    let block = Block::bordered()
+        .border_style(theme.title())
+        .title(Line::styled(" help ", theme.strong()))
+        .title_bottom(Line::styled(" ? or Esc puts this away ", theme.faint()));
+    frame.render_widget(block, area);
+    super::lines(frame, area.inner(Margin { horizontal: 2, vertical: 1 }), lines);
+}
+
+fn lines(width: u16, theme: &Theme) -> Vec<Line<'static>> {
+    let room = width.saturating_sub(COLUMNS);
+    let mut lines = Vec::new();
+    for (word, meaning) in WORDS {
+        let rows = wrap(meaning, room, 3);
+        if rows.is_empty() {
+            lines.push(Line::default());
+        }
+        for (row, text) in rows.into_iter().enumerate() {
+            let word = if row == 0 { word } else { "" };
+            lines.push(Line::from(vec![
+                Span::styled(super::text::left(word, usize::from(COLUMNS)), theme.strong()),
+                Span::raw(text),
+            ]));
+        }
+    }
+    lines
+}

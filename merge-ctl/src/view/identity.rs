@@ -1,0 +1,76 @@
+//! The frame of the head: what is merged into what, the state, the throttle, what probes see.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::symbols::merge::MergeStrategy;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Block;
+
+use super::ViewState;
+use super::text::{cut, fit, part, width};
+use super::theme::{Theme, state_word};
+use crate::model::{Model, State};
+use crate::output::{human, plain};
+
+/// Columns of the title beside the name: the tool's name, corners, air.
+const FIXED: u16 = 18;
+
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewState) {
+    let theme = state.theme;
+    let name = plain::title(&model.identity);
+    let wanted = u16::try_from(width(&name)).unwrap_or(u16::MAX).saturating_add(FIXED);
+    let facts = facts(model, state, area.width.saturating_sub(wanted).max(area.width / 2));
+    let room = area.width.saturating_sub(FIXED).into();
+    let name = cut(&name, usize::saturating_sub(room, facts.width()));
+    let title = Line::from(vec![
+        Span::styled(" merge-ctl ", theme.title()),
+        Span::styled("─ ", theme.border()),
+        Span::styled(name, theme.strong()),
+        Span::raw(" "),
+    ]);
+    let block = Block::bordered()
+        .merge_borders(MergeStrategy::Exact)
+        .border_style(border(model, theme))
+        .title(title)
+        .title(facts.right_aligned());
+    frame.render_widget(block, area);
+}
+
+/// The frame of a merge that is over, or waits, has the colour of its state.
+fn border(model: &Model, theme: Theme) -> Style {
+    match model.state {
+        State::Merging => theme.border(),
+        state => theme.state(state).remove_modifier(Modifier::REVERSED),
+    }
+}
+
+fn facts(model: &Model, state: &ViewState, room: u16) -> Line<'static> {
+    let theme = state.theme;
+    let identity = &model.identity;
+    let mut parts = vec![part(
+        5,
+        format!(
+            " {} in chunks of {} ",
+            human::bytes(identity.size.bytes()),
+            human::io_size(identity.chunk_size.bytes())
+        ),
+        theme.faint(),
+    )];
+    if !identity.siblings.is_empty() {
+        let siblings = human::counted(identity.siblings.len() as u64, "other snapshot");
+        parts.push(part(4, format!(" {siblings} "), theme.faint()));
+    }
+    if state.merges.count > 1 {
+        let place = format!(" {} of {} ", state.merges.index + 1, state.merges.count);
+        parts.push(part(1, place, theme.strong()));
+    }
+    if let Some(percent) = model.throttle_percent.filter(|percent| *percent != 100) {
+        parts.push(part(2, format!(" throttle {percent} % "), theme.warn()));
+    }
+    let probes = &identity.probes;
+    let style = if probes.missing.is_empty() { theme.faint() } else { theme.warn() };
+    parts.push(part(3, format!(" probes: {} ", plain::tier(probes)), style));
+    parts.push(part(0, format!(" {} ", state_word(model.state)), theme.state(model.state)));
+    fit(parts, room, 1)
+}

@@ -1,0 +1,74 @@
+//! What the keys do.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+/// What the operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Leave the view. The merge goes on.
+    Leave,
+    /// Show the help, or put it away.
+    Help,
+    /// Put the help away.
+    CloseHelp,
+    /// Show the next of several merges.
+    NextMerge,
+    /// Show the one before.
+    PreviousMerge,
+    /// Paint the whole screen anew.
+    Redraw,
+}
+
+/// A key as the screen names it.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) meaning: &'static str,
+    /// Of use only where several merges are shown.
+    pub(super) several_only: bool,
+}
+
+/// The keys that the screen names, the most important first.
+pub(super) const KEYS: [Key; 3] = [
+    Key { name: "q", meaning: "leave (the merge goes on)", several_only: false },
+    Key { name: "?", meaning: "help", several_only: false },
+    Key { name: "Tab", meaning: "next merge", several_only: true },
+];
+
+/// What a key asks for; none for a key that means nothing, or that was let go.
+pub fn action(key: KeyEvent) -> Option<Action> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        return match key.code {
+            KeyCode::Char('c' | 'd') => Some(Action::Leave),
+            KeyCode::Char('l') => Some(Action::Redraw),
+            _ => None,
+        };
+    }
+    match key.code {
+        KeyCode::Char('q' | 'Q') => Some(Action::Leave),
+        KeyCode::Char('?' | 'h') | KeyCode::F(1) => Some(Action::Help),
+        KeyCode::Esc => Some(Action::CloseHelp),
+        KeyCode::Tab | KeyCode::Right => Some(Action::NextMerge),
+        KeyCode::BackTab | KeyCode::Left => Some(Action::PreviousMerge),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_c_leaves_and_c_does_not() {
+        let key = |code, modifiers| action(KeyEvent::new(code, modifiers));
+        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Action::Leave));
+        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
+        assert_eq!(key(KeyCode::Char('?'), KeyModifiers::SHIFT), Some(Action::Help));
+        let mut released = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
+        assert_eq!(action(released), Some(Action::Leave));
+        released.kind = KeyEventKind::Release;
+        assert_eq!(action(released), None);
+    }
+}

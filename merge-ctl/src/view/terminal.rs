@@ -1,0 +1,90 @@
+//! The terminal: taken over for the dashboard, and given back whatever happens.
+//!
+//! What always holds: whoever took the terminal gives it back: on drop, and in a panic before its
+//! message is printed. A caller that ends the process without unwinding (`std::process::exit`)
+//! drops the guard first, or calls [`restore`].
+
+use std::io::{self, Stdout, stdout};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossterm::cursor::Show;
+use crossterm::execute;
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::backend::CrosstermBackend;
+use ratatui::{Frame, Terminal};
+
+/// Whether the terminal is ours: so that it is given back once.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+static PANIC_HOOK: Once = Once::new();
+
+/// The terminal in raw mode on its alternate screen, until this is dropped.
+pub struct TerminalGuard {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+}
+
+impl TerminalGuard {
+    /// Takes over the terminal of standard output.
+    ///
+    /// # Errors
+    /// Where it is no terminal, or cannot be set up; it is then as it was.
+    pub fn enter() -> io::Result<Self> {
+        PANIC_HOOK.call_once(restore_before_panics);
+        enable_raw_mode()?;
+        TAKEN.store(true, Ordering::SeqCst);
+        let entered = execute!(stdout(), EnterAlternateScreen)
+            .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())))
+            .and_then(|mut terminal| terminal.hide_cursor().map(|()| terminal));
+        match entered {
+            Ok(terminal) => Ok(Self { terminal }),
+            Err(error) => {
+                restore();
+                Err(error)
+            }
+        }
+    }
+
+    /// Draws one screen, at the size that the terminal has now.
+    ///
+    /// # Errors
+    /// Where the terminal cannot be written to.
+    pub fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<()> {
+        self.terminal.draw(draw).map(drop)
+    }
+
+    /// Forgets what is on the screen, so that the next [`Self::draw`] paints all of it: after a
+    /// resize, or where something else wrote on it.
+    ///
+    /// # Errors
+    /// Where the terminal cannot be written to.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.terminal.clear()
+    }
+}
+
+impl Drop for TerminalGuard {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the terminal back, where it was taken.
+pub fn restore() {
+    if !TAKEN.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    // Both are tried whatever becomes of the other. A terminal that cannot be written to is one
+    // that has gone away: there is nobody left to tell, and nothing left to restore.
+    let _ = execute!(stdout(), LeaveAlternateScreen, Show);
+    let _ = disable_raw_mode();
+}
+
+fn restore_before_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        restore();
+        before(panic);
+    }));
+}

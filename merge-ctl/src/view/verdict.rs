@@ -1,0 +1,68 @@
+//! Why it goes as it goes, what to do next where something is to be done, and the keys.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::symbols::merge::MergeStrategy;
+use ratatui::text::Line;
+use ratatui::widgets::Block;
+
+use super::ViewState;
+use super::keys::KEYS;
+use super::text::{cut, figure, fit, part, wrap};
+use super::theme::Theme;
+use crate::model::Model;
+use crate::output::{advice, human, plain};
+use crate::sample::ProbeTier;
+
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewState) {
+    let theme = state.theme;
+    let advice = advice::next(model);
+    let title = if advice.is_empty() { " why " } else { " why, and what to do now " };
+    let mut block = Block::bordered()
+        .merge_borders(MergeStrategy::Exact)
+        .border_style(theme.border())
+        .title(Line::styled(title, theme.title()))
+        .title_bottom(bottom(state, area.width.saturating_sub(4)));
+    if let Some(lost) = plain::lost(model) {
+        let text = cut(&format!(" not seen: {lost} "), usize::from(area.width * 2 / 3));
+        block = block.title(Line::styled(text, theme.warn()).right_aligned());
+    }
+    frame.render_widget(block, area);
+    let room = super::inside(area);
+    super::lines(frame, room, words(model, &advice, room, &theme));
+}
+
+/// The verdict, and what to do, which gives no row away; then what the probes cannot see, where no
+/// other region says it.
+fn words(model: &Model, advice: &str, room: Rect, theme: &Theme) -> Vec<Line<'static>> {
+    let rows = usize::from(room.height);
+    let do_now = wrap(advice, room.width, rows.saturating_sub(1).max(1));
+    let left = rows.saturating_sub(do_now.len());
+    let mut why = human::printable(&model.verdict);
+    if model.identity.probes.tier == ProbeTier::NoModuleBtf {
+        why.push_str(" Not seen here: ");
+        why.push_str(&human::printable(&model.identity.probes.missing.join(" ")));
+    }
+    let styled =
+        |lines: Vec<String>, style| lines.into_iter().map(move |text| Line::styled(text, style));
+    let why = styled(wrap(&why, room.width, left), Style::new());
+    why.chain(styled(do_now, theme.strong())).collect()
+}
+
+/// The keys, or a notice in their place.
+pub(super) fn bottom(state: &ViewState, width: u16) -> Line<'static> {
+    let theme = state.theme;
+    if let Some(notice) = &state.notice {
+        let text = cut(&human::printable(notice), usize::from(width).saturating_sub(2));
+        return Line::styled(format!(" {text} "), theme.warn());
+    }
+    let mut parts = vec![part(0, "", theme.faint())];
+    for (rank, key) in (1_u8..).zip(KEYS) {
+        if !key.several_only || state.merges.count > 1 {
+            parts.push(figure(rank, key.name, key.meaning.to_owned(), theme.key(), theme.faint()));
+        }
+    }
+    parts.push(part(0, "", theme.faint()));
+    fit(parts, width, 1)
+}
