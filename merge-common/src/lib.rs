@@ -129,8 +129,7 @@ pub struct WatchSlot {
 /// One application I/O on a watched origin, from its queueing to its completion.
 ///
 /// A reader of the shared table takes `bio` and `queued_ns` before the rest and again after it:
-/// the copy is good where both are the same and `bio` is not 0. The record is as large as a cache
-/// line, and lies in one.
+/// the copy is good where both are the same and `bio` is not 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InFlightIo {
@@ -153,8 +152,6 @@ pub struct InFlightIo {
     pub tid: u32,
     /// The origin's [`WatchSlot::index`].
     pub index: u32,
-    /// The name of the thread that submitted it, NUL-padded. As above.
-    pub comm: [u8; 16],
 }
 
 /// Buckets of a latency histogram: one below 1,024 ns, then four to a power of two, up to 18 min.
@@ -235,8 +232,7 @@ pub mod dropped {
 const _: () = {
     assert!(size_of::<RunRecord>() == 4 * 2 + 8 + 4 * 2 + 8 * 2 + 4 * 2 + 8 * 2 + 8 * 6);
     assert!(size_of::<RunInProgress>() == size_of::<RunRecord>() + 8 * 6 + 4 * 2);
-    assert!(size_of::<InFlightIo>() == 8 * 3 + 4 * 6 + 16);
-    assert!(size_of::<InFlightIo>() == 64);
+    assert!(size_of::<InFlightIo>() == 8 * 3 + 4 * 6);
     assert!(size_of::<IoCounters>() == 8 * (6 + LATENCY_BUCKETS));
     assert!(latency_bucket(u64::MAX) == LATENCY_BUCKETS - 1);
 };

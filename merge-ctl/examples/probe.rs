@@ -24,12 +24,12 @@ async fn main() -> Result<()> {
     let options = parse(std::env::args().skip(1))?;
     let mut probe = Probe::attach(options.probe);
     println!("tier {:?}", probe.report().tier);
-    for device in &options.watch {
-        probe.watch(*device).with_context(|| format!("watch {device}"))?;
-    }
     probe.set_siblings(options.siblings);
     for sentence in &probe.report().missing {
         println!("missing: {sentence}");
+    }
+    for device in &options.watch {
+        probe.watch(*device).with_context(|| format!("watch {device}"))?;
     }
     follow(&mut probe, &options).await;
     totals(&probe, &options);

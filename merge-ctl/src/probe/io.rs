@@ -1,6 +1,9 @@
 //! Application I/O on the merging origins: which devices are watched, what was counted, what is in
 //! flight.
 
+use std::collections::HashMap;
+use std::fs;
+
 use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use merge_common::{InFlightIo, IoCounters, MAX_WATCHED, WATCH_SLOTS, WatchSlot};
@@ -93,7 +96,7 @@ impl Io {
             writes: self.totals(watched.index * 2 + 1)?,
             writes_in_flight: writes,
             reads_in_flight: in_flight.len() as u64 - writes,
-            in_flight: oldest_writes(in_flight),
+            in_flight: name_submitters(in_flight),
         })
     }
 
@@ -137,22 +140,38 @@ fn writes(io: &InFlightIo) -> bool {
     io.opf & 1 != 0
 }
 
-fn oldest_writes(mut in_flight: Vec<InFlightIo>) -> Vec<InFlightWrite> {
+fn oldest_writes(mut in_flight: Vec<InFlightIo>) -> Vec<InFlightIo> {
     in_flight.retain(writes);
     in_flight.sort_unstable_by_key(|io| io.queued_ns);
     in_flight.truncate(IoSample::MAX_LISTED);
-    in_flight.iter().map(write).collect()
+    in_flight
 }
 
 fn write(io: &InFlightIo) -> InFlightWrite {
-    let name = io.comm.split(|byte| *byte == 0).next().unwrap_or_default();
     InFlightWrite {
         sector: io.sector,
         bytes: io.bytes,
         queued_ns: io.queued_ns,
         pid: io.pid,
-        comm: String::from_utf8_lossy(name).into_owned(),
+        comm: String::new(),
     }
+}
+
+/// Lists the oldest writes, and names their submitters: each thread is looked up once.
+fn name_submitters(in_flight: Vec<InFlightIo>) -> Vec<InFlightWrite> {
+    let mut names = HashMap::new();
+    let listed = oldest_writes(in_flight);
+    let named = listed.iter().map(|io| InFlightWrite {
+        comm: names.entry(io.tid).or_insert_with(|| thread_name(io.tid)).clone(),
+        ..write(io)
+    });
+    named.collect()
+}
+
+/// A thread's name; empty where it is gone, as it can be while its write still waits.
+fn thread_name(tid: u32) -> String {
+    let name = fs::read_to_string(format!("/proc/{tid}/comm")).unwrap_or_default();
+    name.trim_end_matches('\n').to_owned()
 }
 
 /// All CPUs' figures in one.
@@ -196,10 +215,17 @@ mod tests {
     #[test]
     fn the_oldest_writes_are_listed_first() {
         let io = |queued_ns, opf| InFlightIo { queued_ns, opf, ..Default::default() };
-        let mut named = io(2, 1);
-        named.comm[..3].copy_from_slice(b"fio");
-        let listed = oldest_writes(vec![io(3, 0x801), named, io(1, 0)]);
-        let summary: Vec<_> = listed.iter().map(|io| (io.queued_ns, io.comm.as_str())).collect();
-        assert_eq!(summary, [(2, "fio"), (3, "")]);
+        let listed = oldest_writes(vec![io(3, 0x801), io(2, 1), io(1, 0)]);
+        assert_eq!(listed, [io(2, 1), io(3, 0x801)]);
+    }
+
+    #[test]
+    fn submitters_are_named_as_long_as_they_live() {
+        let own = std::process::id();
+        let io = |queued_ns, tid| InFlightIo { queued_ns, tid, opf: 1, ..Default::default() };
+        let named = name_submitters(vec![io(1, own), io(2, u32::MAX)]);
+        let names: Vec<_> = named.iter().map(|write| write.comm.as_str()).collect();
+        assert_eq!(names, [thread_name(own).as_str(), ""]);
+        assert!(!names[0].is_empty());
     }
 }

@@ -121,17 +121,15 @@ fn attach_io(programs: &mut Programs, layout: &Layout) -> Result<Io, Missing> {
     let Some(bio) = layout.bio else {
         return Err(unseen("this kernel's bio has another shape than those we know".to_owned()));
     };
-    let ebpf = programs.ebpf();
-    let io = io_maps(ebpf).map_err(|error| unseen(first_line(&error)))?;
     programs.attach_block(bio.queue_first).map_err(|error| unseen(why(&error)))?;
-    Ok(io)
+    // Only now: programs that are not loaded yet do not hold their maps.
+    io_maps(programs.ebpf()).map_err(|error| unseen(first_line(&error)))
 }
 
 fn attach_runs(programs: &mut Programs) -> Result<Runs, Missing> {
     let unseen = |why: String| format!("Runs are not seen: {why}.");
-    let runs = run_maps(programs.ebpf()).map_err(|error| unseen(first_line(&error)))?;
     programs.attach_runs().map_err(|error| unseen(why_no_kprobe(&error)))?;
-    Ok(runs)
+    run_maps(programs.ebpf()).map_err(|error| unseen(first_line(&error)))
 }
 
 fn io_maps(ebpf: &mut Ebpf) -> Result<Io, MapError> {
