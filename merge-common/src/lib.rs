@@ -127,6 +127,9 @@ pub struct WatchSlot {
 }
 
 /// One application I/O on a watched origin, from its queueing to its completion.
+///
+/// A reader of the shared table takes `bio` and `queued_ns` before the rest and again after it:
+/// the copy is good where both are the same and `bio` is not 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InFlightIo {
@@ -142,10 +145,13 @@ pub struct InFlightIo {
     pub dev: u32,
     /// The operation and its flags, `bio.bi_opf`.
     pub opf: u32,
-    /// The process (thread group) that submitted it.
+    /// The process (thread group) that submitted it. 0 for a read: only a write's submitter is
+    /// told.
     pub pid: u32,
-    /// The name of the thread that submitted it, NUL-padded.
-    pub comm: [u8; 16],
+    /// The thread that submitted it. As above.
+    pub tid: u32,
+    /// The origin's [`WatchSlot::index`].
+    pub index: u32,
 }
 
 /// Buckets of a latency histogram: one below 1,024 ns, then four to a power of two, up to 18 min.
@@ -163,13 +169,25 @@ pub struct IoCounters {
     pub bytes: u64,
     /// Sum of the completed ones' latencies.
     pub latency_ns: u64,
+    /// For the programs' own use: the bio that is being queued. See `merge-ebpf/src/kernel.rs`.
+    pub queueing_bio: u64,
+    /// As above: the bio that is being completed.
+    pub completing_bio: u64,
     /// The completed ones by latency; see [`latency_bucket`].
     pub latency: [u64; LATENCY_BUCKETS],
 }
 
 impl Default for IoCounters {
     fn default() -> Self {
-        Self { queued: 0, completed: 0, bytes: 0, latency_ns: 0, latency: [0; LATENCY_BUCKETS] }
+        Self {
+            queued: 0,
+            completed: 0,
+            bytes: 0,
+            latency_ns: 0,
+            queueing_bio: 0,
+            completing_bio: 0,
+            latency: [0; LATENCY_BUCKETS],
+        }
     }
 }
 
@@ -204,7 +222,8 @@ pub mod dropped {
     pub const IN_FLIGHT_FULL: u32 = 1;
     /// More merges at once than the table of merges holds.
     pub const MERGES_FULL: u32 = 2;
-    /// A run was under way when the programs were attached: its end was seen, its start not.
+    /// A run of which only a part was seen: it was under way when the programs were attached, or
+    /// the kernel passed over one of the probes (more merges at once than a kretprobe has room for).
     pub const RUN_HALF_SEEN: u32 = 3;
     /// How many counters there are.
     pub const COUNT: u32 = 4;
@@ -213,14 +232,24 @@ pub mod dropped {
 const _: () = {
     assert!(size_of::<RunRecord>() == 4 * 2 + 8 + 4 * 2 + 8 * 2 + 4 * 2 + 8 * 2 + 8 * 6);
     assert!(size_of::<RunInProgress>() == size_of::<RunRecord>() + 8 * 6 + 4 * 2);
-    assert!(size_of::<InFlightIo>() == 8 * 3 + 4 * 4 + 16);
+    assert!(size_of::<InFlightIo>() == 8 * 3 + 4 * 6);
+    assert!(size_of::<IoCounters>() == 8 * (6 + LATENCY_BUCKETS));
     assert!(latency_bucket(u64::MAX) == LATENCY_BUCKETS - 1);
 };
 
 #[cfg(feature = "user")]
 mod user {
-    //! Leave for aya to read the records out of map memory.
+    //! Leave to read the records out of map memory, for aya and for us.
     #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
+
+    impl super::RunRecord {
+        /// The record that an entry of the ring buffer holds; nothing where it is too short.
+        pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+            let bytes = bytes.get(..size_of::<Self>())?;
+            // SAFETY: as long as a record, and every bit pattern is one; no alignment is asked for.
+            Some(unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+        }
+    }
 
     // SAFETY: each is repr(C), without padding, and valid for every bit pattern.
     unsafe impl aya::Pod for super::RunRecord {}
