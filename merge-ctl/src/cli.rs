@@ -20,15 +20,15 @@ const NAMES: &str = "as vg/lv, /dev/vg/lv, /dev/mapper/NAME, a device-mapper nam
 /// finish it safely.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_STATUS, propagate_version = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Merge a snapshot back into its origin, show it live, and finish it
     ///
     /// The origin becomes what the snapshot holds; what was written to the origin since the
@@ -48,72 +48,72 @@ pub enum Command {
 
 /// `merge-ctl start`.
 #[derive(Debug, Args)]
-pub struct Start {
+pub(crate) struct Start {
     /// The snapshot to merge
     #[arg(help = format!("The snapshot to merge, {NAMES}"))]
-    pub snapshot: String,
+    pub(crate) snapshot: String,
     /// Do not ask before the merge begins
     #[arg(short, long)]
-    pub yes: bool,
+    pub(crate) yes: bool,
     /// How to show the merge.
     #[command(flatten)]
-    pub live: Live,
+    pub(crate) live: Live,
 }
 
 /// `merge-ctl monitor`.
 #[derive(Debug, Args)]
-pub struct Monitor {
+pub(crate) struct Monitor {
     /// The merging origin
     #[arg(help = format!("The merging origin, {NAMES}; without it, the only merge of this host, \
                           or a list to choose from"))]
-    pub origin: Option<String>,
+    pub(crate) origin: Option<String>,
     /// How to show the merge.
     #[command(flatten)]
-    pub live: Live,
+    pub(crate) live: Live,
 }
 
 /// `merge-ctl finish`.
 #[derive(Debug, Args)]
-pub struct Finish {
+pub(crate) struct Finish {
     /// The origin whose merge is done
     #[arg(help = format!("The origin whose merge is done, {NAMES}"))]
-    pub origin: String,
+    pub(crate) origin: String,
 }
 
 /// `merge-ctl status`.
 #[derive(Debug, Args)]
-pub struct Status {
+pub(crate) struct Status {
     /// Only this volume
     #[arg(help = format!("Only this volume, {NAMES}"))]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Print one JSON object
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// How to show a merge live.
 #[derive(Debug, Args)]
-pub struct Live {
+pub(crate) struct Live {
     /// What to show [default: tui on a terminal, plain elsewhere]
     #[arg(short, long, value_enum)]
-    pub output: Option<Output>,
+    pub(crate) output: Option<Output>,
     /// What the eBPF programs may watch
     #[arg(long, value_enum, default_value_t = Probes::Full)]
-    pub probes: Probes,
+    pub(crate) probes: Probes,
     /// Time between two lines of progress, such as 1s or 200ms
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// Call it a stall when something waits for longer than this
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
-    pub stall_after: Duration,
+    pub(crate) stall_after: Duration,
     /// Print what the eBPF programs have to say of themselves to stderr
     #[arg(short, long)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 }
 
 /// What a live command prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// A dashboard that fills the terminal
     Tui,
     /// A line a second, and a summary
@@ -124,7 +124,7 @@ pub enum Output {
 
 /// What the eBPF programs may watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Probes {
+pub(crate) enum Probes {
     /// All that this kernel lets them
     Full,
     /// Application I/O on the origin only

@@ -2,9 +2,13 @@
 
 use std::process::ExitCode;
 
+use merge_ctl::dm::resolve::ResolveError;
+use merge_ctl::dm::{DmError, DmErrorKind};
+use merge_ctl::merge::preflight::Refusal;
+
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Done.
     Done = 0,
     /// Another error.
@@ -24,5 +28,30 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+/// The command line asks for something that cannot be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// There is no merge where one was looked for.
+#[derive(Debug, thiserror::Error)]
+#[error("no snapshot is being merged into {0}. `merge-ctl status` lists what there is")]
+pub(crate) struct NoMerge(pub(crate) String);
+
+/// The exit status of an error.
+pub(crate) fn of(error: &anyhow::Error) -> Exit {
+    if error.is::<Usage>() || error.is::<ResolveError>() {
+        return Exit::Usage;
+    }
+    if error.is::<Refusal>() {
+        return Exit::Refused;
+    }
+    let dm = error.chain().find_map(|cause| cause.downcast_ref::<DmError>());
+    match dm.map(|error| error.kind) {
+        Some(DmErrorKind::Privilege | DmErrorKind::KernelFeatureMissing) => Exit::Missing,
+        _ => Exit::Error,
     }
 }

@@ -1,3 +1,46 @@
 //! The command line: parse, dispatch, exit code.
 
-fn main() {}
+mod cli;
+mod command;
+mod exit;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime;
+
+use cli::{Cli, Command};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run(&cli).unwrap_or_else(|error| {
+        // Whoever read our output is gone: there is nobody to complain to.
+        if is_broken_pipe(&error) {
+            return Exit::Error.into();
+        }
+        eprintln!("merge-ctl: {error:#}");
+        exit::of(&error).into()
+    })
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Start(options) => runtime()?.block_on(command::start::run(options)),
+        Command::Monitor(options) => runtime()?.block_on(command::monitor::run(options)),
+        Command::Finish(options) => command::finish::run(options),
+        Command::Status(options) => {
+            command::status::run(options.name.as_deref(), options.json).map(|()| Exit::Done.into())
+        }
+    }
+}
+
+/// One thread is enough to wait for a timer, a ring buffer and a keyboard.
+fn runtime() -> io::Result<runtime::Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -14,9 +14,7 @@ use crate::dm::{
 };
 use crate::lvm::names::{Layer, VolumeName};
 use crate::probe::{Event, Probe, What};
-use crate::sample::{
-    ChunkRange, Dropped, End, KernelView, MergeIdentity, ProbeTier, Run, Sample,
-};
+use crate::sample::{ChunkRange, Dropped, End, KernelView, MergeIdentity, ProbeTier, Run, Sample};
 use crate::store::{FileSource, Opened, Store};
 use crate::units::{DeviceNumber, Sectors};
 

@@ -1,25 +1,22 @@
 //! The dashboard in a real terminal: draws the model, turns keys into wishes.
 
-use std::io::{self, Stdout};
+use std::io;
 
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 use merge_ctl::model::Model;
 use merge_ctl::view::keys::{self, Action};
 use merge_ctl::view::terminal::TerminalGuard;
-use merge_ctl::view::{self, ViewState};
-use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use merge_ctl::view::theme::Theme;
+use merge_ctl::view::{self, Merges, ViewState};
 
 use super::face::Wish;
 
 /// The dashboard and what it remembers between two drawings.
 pub(crate) struct Dashboard {
-    // Before the guard, so that nothing is drawn any more when the guard restores the terminal.
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    terminal: TerminalGuard,
     events: EventStream,
     state: ViewState,
-    _guard: TerminalGuard,
 }
 
 impl Dashboard {
@@ -28,18 +25,18 @@ impl Dashboard {
     /// # Errors
     /// Where standard output is no terminal, or one that cannot be controlled.
     pub(crate) fn open() -> io::Result<Self> {
-        let guard = TerminalGuard::enter()?;
-        Ok(Self {
-            terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?,
-            events: EventStream::new(),
-            state: ViewState::default(),
-            _guard: guard,
-        })
+        let state = ViewState { theme: theme(), ..ViewState::default() };
+        Ok(Self { terminal: TerminalGuard::enter()?, events: EventStream::new(), state })
     }
 
     /// Which of how many merges is shown.
     pub(crate) fn set_place(&mut self, (index, count): (usize, usize)) {
-        self.state.merges = (index, count);
+        self.state.merges = Merges { index, count };
+    }
+
+    /// Shows a line of news until the next.
+    pub(crate) fn set_notice(&mut self, notice: &str) {
+        self.state.notice = Some(notice.to_owned());
     }
 
     /// Draws the model.
@@ -47,8 +44,7 @@ impl Dashboard {
     /// # Errors
     /// Where the terminal is gone.
     pub(crate) fn draw(&mut self, model: &Model) -> io::Result<()> {
-        self.terminal.draw(|frame| view::draw(frame, model, &self.state))?;
-        Ok(())
+        self.terminal.draw(|frame| view::draw(frame, model, &self.state))
     }
 
     /// Waits for a key that is a wish; keys that only change the screen are done at once.
@@ -68,12 +64,19 @@ impl Dashboard {
                 Some(Action::Leave) => return Ok(Wish::Leave),
                 Some(Action::NextMerge) => return Ok(Wish::Next),
                 Some(Action::PreviousMerge) => return Ok(Wish::Previous),
-                Some(Action::Help) => self.state.help = !self.state.help,
-                Some(Action::CloseHelp) => self.state.help = false,
                 Some(Action::Redraw) => self.terminal.clear()?,
+                Some(action) => self.state.apply(action),
                 None => continue,
             }
             self.draw(model)?;
         }
+    }
+}
+
+/// Colours, unless the user wants none (no-color.org).
+pub(crate) fn theme() -> Theme {
+    match std::env::var_os("NO_COLOR") {
+        Some(value) if !value.is_empty() => Theme::plain(),
+        _ => Theme::coloured(),
     }
 }

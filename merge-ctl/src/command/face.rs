@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use merge_ctl::model::{Model, Stall};
-use merge_ctl::output::{json, plain};
+use merge_ctl::output::{advice, json, plain};
 use merge_ctl::sample::Run;
 
 use super::dashboard::Dashboard;
@@ -68,7 +68,15 @@ impl Face {
         }
     }
 
-    /// Closes the view and leaves a summary. `end` says how to come back, or nothing.
+    /// Shows a line of the eBPF programs' own diagnostics.
+    pub(crate) fn log(&mut self, line: &str) {
+        match self {
+            Self::Tui(dashboard) => dashboard.set_notice(line),
+            Self::Lines(_) => eprintln!("merge-ctl: probes: {line}"),
+        }
+    }
+
+    /// Closes the view and leaves a summary, which says how to come back and what is left to do.
     pub(crate) fn end(self, model: &Model) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self {
@@ -140,9 +148,16 @@ impl Lines {
         }
     }
 
-    fn end(&mut self, model: &Model) -> io::Result<()> {
-        let text = if self.json { json::summary(model) } else { plain::summary(model) };
-        print_block(&text)
+    /// The summary; in JSON, what a person has to do next goes to standard error.
+    pub(crate) fn end(&mut self, model: &Model) -> io::Result<()> {
+        if !self.json {
+            return print_block(&plain::summary(model));
+        }
+        let next = [advice::next(model), advice::come_back(model).unwrap_or_default()];
+        for line in next.iter().filter(|line| !line.is_empty()) {
+            eprintln!("merge-ctl: {line}");
+        }
+        print_block(&json::summary(model))
     }
 }
 

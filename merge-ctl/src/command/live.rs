@@ -1,14 +1,19 @@
 //! Follows one merge until it is over or the user leaves.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
+use merge_ctl::dm::Control;
 use merge_ctl::model::{Model, State};
+use merge_ctl::probe::ProbeOptions;
+use merge_ctl::sample::ProbeTier;
 use merge_ctl::sampler::Sampler;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::face::{Face, Wish};
+use crate::cli::{Live, Output, Probes};
+use crate::exit::Exit;
 
 /// How often the kernel is asked for the status. Asking takes the snapshot's lock for writing, so
 /// it must not be often; the probes tell an end at once.
@@ -29,7 +34,7 @@ pub(crate) trait Finisher {
     ///
     /// # Errors
     /// Why the merge cannot be finished.
-    fn finish(&mut self, model: &Model) -> anyhow::Result<()>;
+    fn finish(&mut self, model: &Model, control: &Control) -> anyhow::Result<()>;
     /// How long a done merge is watched for somebody to finish it.
     fn patience(&self) -> Duration;
 }
@@ -88,11 +93,14 @@ impl Following<'_> {
                 wish = self.face.wish(&model) => return Ok((model, Ended::Wished(wish?))),
             }
             let sample = self.sampler.sample();
+            for line in self.sampler.drain_log() {
+                self.face.log(&line);
+            }
             model = model.next(&sample);
             self.face.show(&model, &sample.runs)?;
             match model.state {
                 State::DoneNotFinished => {
-                    self.finisher.finish(&model)?;
+                    self.finisher.finish(&model, self.sampler.control())?;
                     let since = *done_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= self.finisher.patience() {
                         return Ok((model, Ended::Over));
@@ -102,6 +110,47 @@ impl Following<'_> {
                 _ => done_since = None,
             }
         }
+    }
+}
+
+/// The output that was asked for, or that fits where it goes.
+pub(crate) fn output(live: &Live) -> Output {
+    live.output.unwrap_or_else(|| {
+        let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+        if terminal { Output::Tui } else { Output::Plain }
+    })
+}
+
+/// The same where there is nothing to look at.
+pub(crate) fn lines_only(live: &Live) -> Output {
+    match output(live) {
+        Output::Json => Output::Json,
+        Output::Tui | Output::Plain => Output::Plain,
+    }
+}
+
+/// What the probes may do.
+pub(crate) fn probe_options(live: &Live) -> ProbeOptions {
+    let best = match live.probes {
+        Probes::Full => ProbeTier::Full,
+        Probes::Block => ProbeTier::BlockOnly,
+        Probes::None => ProbeTier::None,
+    };
+    ProbeOptions { best, log: live.verbose, stats: false }
+}
+
+/// A duration as the model takes it.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The exit status for the last that was seen of a merge.
+pub(crate) const fn exit_of(model: &Model) -> Exit {
+    match model.state {
+        State::Finished => Exit::Done,
+        State::Failed | State::Invalid => Exit::Failed,
+        State::Gone => Exit::Error,
+        _ => Exit::StillMerging,
     }
 }
 

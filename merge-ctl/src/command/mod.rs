@@ -1,3 +1,10 @@
-//! The subcommands, one thin file each.
+//! One thin file a subcommand.
 
+pub(crate) mod chooser;
+pub(crate) mod dashboard;
+pub(crate) mod face;
+pub(crate) mod finish;
+pub(crate) mod live;
+pub(crate) mod monitor;
+pub(crate) mod start;
 pub(crate) mod status;

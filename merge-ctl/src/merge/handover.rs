@@ -77,7 +77,7 @@ impl Handover {
     ///
     /// # Errors
     /// [`NotBegun`], with everything undone that could be.
-    pub fn begin(&self, executor: &mut impl Executor) -> Result<Begun, NotBegun> {
+    pub fn begin(&self, executor: &mut impl Executor) -> Result<Begun, Box<NotBegun>> {
         let origin = || self.origin.clone();
         let snapshot = || self.snapshot.clone();
         let steps = [
@@ -90,7 +90,8 @@ impl Handover {
         for (index, step) in steps.iter().enumerate() {
             if let Err(error) = executor.act(step) {
                 let cause = Failure { step: step.clone(), error };
-                return Err(NotBegun { cause, not_undone: self.undo(executor, &steps[..=index]) });
+                let not_undone = self.undo(executor, &steps[..=index]);
+                return Err(Box::new(NotBegun { cause, not_undone }));
             }
         }
         let last = [Step::Resume(snapshot()), Step::Remove(snapshot())];

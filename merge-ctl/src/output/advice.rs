@@ -11,6 +11,9 @@ pub fn next(model: &Model) -> String {
     let name = printable(&model.identity.origin_label);
     let owner = model.identity.owner;
     match model.state {
+        State::Scheduled => format!(
+            "Stop or unmount what uses {name}, then: lvchange -an {name} && lvchange -ay {name}"
+        ),
         State::Merging | State::Stalled => String::new(),
         State::Suspended => format!(
             "{name} is suspended: neither the merge nor any application goes on. Whoever \
@@ -58,7 +61,7 @@ fn failed(model: &Model, name: &str) -> String {
 
 /// How to come back to a merge that goes on, and what will be left to do at its end.
 pub fn come_back(model: &Model) -> Option<String> {
-    if model.state.is_over() {
+    if model.state.is_over() || model.state == State::Scheduled {
         return None;
     }
     let name = printable(&model.identity.origin_label);

@@ -119,6 +119,7 @@ pub(crate) fn merging() -> Model {
         unix_s: 1_793_875_327,
         elapsed_ns: 192_000 * MS,
         state: State::Merging,
+        end: None,
         progress: Progress { initial_bytes, left_bytes: initial_bytes * 386 / 1000 },
         rate: Rate { bytes_per_s: 40_055_603.2, runs_per_s: Some(41.2), history },
         left: Some(TimeLeft { low_s: 110.0, high_s: 160.0 }),
@@ -165,6 +166,7 @@ pub(crate) fn merging() -> Model {
         totals: Totals { runs: 7_510, chunks: 404_180, largest_run_chunks: 256 },
         throttle_percent: Some(100),
         dropped: Dropped::default(),
+        memory: Default::default(),
     }
 }
 

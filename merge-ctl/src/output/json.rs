@@ -12,7 +12,7 @@ use crate::model::{
     Latencies, Latency, Model, PhaseTime, Relation, Stall, TimeLeft, Write, Writes,
 };
 use crate::sample::{
-    CurrentRun, Dropped, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier, Run,
+    CurrentRun, Dropped, End, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier, Run,
 };
 
 /// The number of the stream's form.
@@ -310,6 +310,7 @@ struct Summary<'a> {
     at_ns: u64,
     state: &'static str,
     over: bool,
+    failed: Option<Failed>,
     origin_label: &'a str,
     snapshot: Option<&'a str>,
     owner: Owner,
@@ -327,6 +328,27 @@ struct Summary<'a> {
     dropped: Dropped,
     probes: Probes<'a>,
     verdict: &'a str,
+}
+
+/// Where a merge failed, as the probes saw it.
+#[derive(Serialize)]
+struct Failed {
+    at_ns: u64,
+    phase: Option<Phase>,
+    errno: i32,
+    old_chunk: u64,
+    chunks: u32,
+}
+
+impl Failed {
+    fn of(end: &End) -> Option<Self> {
+        match *end {
+            End::Failed { at_ns, phase, errno, old_chunk, chunks } => {
+                Some(Self { at_ns, phase, errno, old_chunk, chunks })
+            }
+            End::Done { .. } => None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -377,6 +399,7 @@ pub fn summary(model: &Model) -> String {
         at_ns: model.now_ns,
         state: model.state.name(),
         over: model.state.is_over(),
+        failed: model.end.as_ref().and_then(Failed::of),
         origin_label: &identity.origin_label,
         snapshot: identity.snapshot_label.as_deref(),
         owner: identity.owner,

@@ -80,7 +80,7 @@ impl Theme {
     pub(super) fn state(self, state: State) -> Style {
         let style = match state {
             State::Merging => self.colour(Color::Green),
-            State::Stalled | State::Suspended => self.colour(Color::Yellow),
+            State::Scheduled | State::Stalled | State::Suspended => self.colour(Color::Yellow),
             State::DoneNotFinished | State::Finished => self.colour(Color::Green),
             State::Failed | State::Invalid => self.colour(Color::Red),
             State::Gone | State::Unknown => self.colour(Color::Magenta),
@@ -156,6 +156,7 @@ const fn phase_glyph(phase: Option<Phase>) -> char {
 /// The state's word on screen.
 pub(super) const fn state_word(state: State) -> &'static str {
     match state {
+        State::Scheduled => "◷ SCHEDULED",
         State::Merging => "● MERGING",
         State::Stalled => "▲ STALLED",
         State::Suspended => "▲ SUSPENDED",

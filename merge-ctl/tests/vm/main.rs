@@ -1,6 +1,8 @@
 //! merge-ctl against real merges on a real kernel. Runs as root in a disposable VM, where
 //! `cargo xtask test` brings it; on a host every test here is ignored.
 
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
+
 mod failures;
 mod in_flight;
 mod leaving;

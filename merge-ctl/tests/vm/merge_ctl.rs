@@ -9,30 +9,30 @@ use serde_json::Value;
 use super::testbed::Testbed;
 
 /// What a finished merge-ctl left behind.
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its exit status.
-    pub code: i32,
+    pub(crate) code: i32,
     /// Its JSON lines.
-    pub lines: Vec<Value>,
+    pub(crate) lines: Vec<Value>,
     /// Its error output.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
     /// The lines of one type.
-    pub fn of_type<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a Value> + 'a {
+    pub(crate) fn of_type<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a Value> + 'a {
         self.lines.iter().filter(move |line| line["type"] == wanted)
     }
 
     /// The last line, which must be the summary.
-    pub fn summary(&self) -> &Value {
+    pub(crate) fn summary(&self) -> &Value {
         let last = self.lines.last().unwrap_or_else(|| panic!("no output; {}", self.stderr));
         assert_eq!(last["type"], "summary", "{}", self.stderr);
         last
     }
 
     /// The finished runs in their order, for comparison with what the store promised.
-    pub fn runs(&self) -> Vec<Run> {
+    pub(crate) fn runs(&self) -> Vec<Run> {
         let number = |line: &Value, field: &str| {
             line[field].as_u64().unwrap_or_else(|| panic!("no {field} in {line}"))
         };
@@ -47,19 +47,19 @@ impl Ended {
 
     /// Panics with all that it said unless it ended with this code.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stderr: {}\nlines: {:#?}", self.stderr, self.lines.last());
         self
     }
 }
 
 /// Runs merge-ctl to its end.
-pub fn merge_ctl(arguments: &[&str]) -> Ended {
+pub(crate) fn merge_ctl(arguments: &[&str]) -> Ended {
     Running::start(arguments).wait()
 }
 
 /// A merge-ctl that runs.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
     lines: Vec<Value>,
@@ -67,7 +67,7 @@ pub struct Running {
 
 impl Running {
     /// Starts it.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new("merge-ctl")
             .args(arguments)
             .stdin(Stdio::null())
@@ -80,7 +80,7 @@ impl Running {
     }
 
     /// The next JSON line; none at the end.
-    pub fn next_line(&mut self) -> Option<Value> {
+    pub(crate) fn next_line(&mut self) -> Option<Value> {
         let mut line = String::new();
         if self.stdout.read_line(&mut line).unwrap() == 0 {
             return None;
@@ -93,7 +93,7 @@ impl Running {
     }
 
     /// Reads on to the first line that `wanted` accepts.
-    pub fn line_where(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn line_where(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         while let Some(line) = self.next_line() {
             if wanted(&line) {
                 return line;
@@ -104,12 +104,12 @@ impl Running {
     }
 
     /// Its process number.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for its end and reads all that it says.
-    pub fn wait(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> Ended {
         while self.next_line().is_some() {}
         let stderr = self.read_errors();
         let status = self.child.wait().unwrap();
@@ -126,12 +126,12 @@ impl Running {
 }
 
 /// The runs that the merge of this testbed's snapshot must have, read from its exception store.
-pub fn promised_runs(bed: &Testbed) -> Vec<Run> {
+pub(crate) fn promised_runs(bed: &Testbed) -> Vec<Run> {
     promised_runs_of(&bed.path("cow"))
 }
 
 /// The same for any COW device.
-pub fn promised_runs_of(cow: &std::path::Path) -> Vec<Run> {
+pub(crate) fn promised_runs_of(cow: &std::path::Path) -> Vec<Run> {
     match Store::open(FileSource::open(cow).unwrap(), None).unwrap() {
         Opened::Usable(store) => store.survey_runs().unwrap().1,
         other => panic!("no exception store on {}: {other:?}", cow.display()),

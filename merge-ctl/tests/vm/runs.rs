@@ -6,7 +6,7 @@ use super::merge_ctl::{Running, merge_ctl, promised_runs};
 use super::testbed::{Testbed, dmsetup, mix};
 
 /// Sequential, random, descending, interleaved and overwriting, over several areas.
-pub fn mixed_writes(bed: &Testbed, seed: u64) {
+pub(crate) fn mixed_writes(bed: &Testbed, seed: u64) {
     let blocks = bed.bytes() / 4096;
     bed.write_snapshot(0..600, seed);
     bed.write_snapshot((0..80).map(|i| mix(seed + i) % blocks), seed + 1);
@@ -31,7 +31,7 @@ fn merges_as_promised(name: &str, chunk_sectors: u64) {
     assert_eq!(summary["runs"], promised.len());
     let chunks: u64 = promised.iter().map(|run| u64::from(run.chunks)).sum();
     assert_eq!(summary["chunks"], chunks);
-    assert_eq!(summary["bytes_merged"], chunks * chunk_sectors * 512);
+    assert_eq!(summary["merged_bytes"], chunks * chunk_sectors * 512);
     assert!(bed.image("origin") == promised_content, "the origin differs from the snapshot");
     assert!(dmsetup(&["table", &bed.dm("origin")]).contains("linear"));
     assert!(!bed.path("snap").exists());

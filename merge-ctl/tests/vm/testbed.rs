@@ -12,17 +12,17 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes in a sector.
-pub const SECTOR: u64 = 512;
+pub(crate) const SECTOR: u64 = 512;
 /// RAM disks that there are; each testbed takes two.
 const RAM_DISKS: usize = 24;
 /// O_DIRECT wants buffers, places and lengths that are multiples of this.
-pub const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 
 static LOAD_MODULES: Once = Once::new();
 static NEXT_RAM_DISK: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs a command and returns its output; panics where it fails.
-pub fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
     assert!(
@@ -35,12 +35,12 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Runs dmsetup.
-pub fn dmsetup(arguments: &[&str]) -> String {
+pub(crate) fn dmsetup(arguments: &[&str]) -> String {
     run("dmsetup", arguments)
 }
 
 /// An origin and one snapshot of it.
-pub struct Testbed {
+pub(crate) struct Testbed {
     name: String,
     sectors: u64,
     real_disk: String,
@@ -51,7 +51,7 @@ pub struct Testbed {
 impl Testbed {
     /// An origin of `mib` MiB full of a pattern, and an empty snapshot with chunks of
     /// `chunk_sectors`.
-    pub fn new(name: &str, mib: u64, chunk_sectors: u64) -> Self {
+    pub(crate) fn new(name: &str, mib: u64, chunk_sectors: u64) -> Self {
         LOAD_MODULES.call_once(|| {
             run("modprobe", &["brd", &format!("rd_nr={RAM_DISKS}"), "rd_size=524288"]);
             for module in ["dm-snapshot", "dm-delay", "dm-flakey"] {
@@ -80,7 +80,7 @@ impl Testbed {
     }
 
     /// One more snapshot of the same origin.
-    pub fn add_sibling(&mut self, mib: u64, chunk_sectors: u64) -> String {
+    pub(crate) fn add_sibling(&mut self, mib: u64, chunk_sectors: u64) -> String {
         let what = format!("sibling{}", self.siblings.len());
         let disk = ram_disk();
         let cow = format!("{what}-cow");
@@ -99,28 +99,28 @@ impl Testbed {
     }
 
     /// The device-mapper name of `real`, `cow`, `origin`, `snap` or a sibling.
-    pub fn dm(&self, what: &str) -> String {
+    pub(crate) fn dm(&self, what: &str) -> String {
         format!("{}-{what}", self.name)
     }
 
     /// The path of such a device.
-    pub fn path(&self, what: &str) -> PathBuf {
+    pub(crate) fn path(&self, what: &str) -> PathBuf {
         PathBuf::from("/dev/mapper").join(self.dm(what))
     }
 
     /// How long the origin is.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.sectors * SECTOR
     }
 
     /// Delays every read and write of both lower devices by `ms`; 0 for no delay.
-    pub fn slow_down(&self, ms: u32) {
+    pub(crate) fn slow_down(&self, ms: u32) {
         self.slow_down_one("real", ms);
         self.slow_down_one("cow", ms);
     }
 
     /// Delays every read and write of `real` or `cow`.
-    pub fn slow_down_one(&self, what: &str, ms: u32) {
+    pub(crate) fn slow_down_one(&self, what: &str, ms: u32) {
         let disk = if what == "real" { &self.real_disk } else { &self.cow_disk };
         match ms {
             0 => self.replace(what, &format!("linear {disk} 0")),
@@ -129,7 +129,7 @@ impl Testbed {
     }
 
     /// Makes every write to `real` or `cow` fail.
-    pub fn fail_writes(&self, what: &str) {
+    pub(crate) fn fail_writes(&self, what: &str) {
         let disk = if what == "real" { &self.real_disk } else { &self.cow_disk };
         self.replace(what, &format!("flakey {disk} 0 0 60 1 error_writes"));
     }
@@ -144,7 +144,7 @@ impl Testbed {
     }
 
     /// Opens a device for reading and writing past the page cache.
-    pub fn open(&self, what: &str) -> File {
+    pub(crate) fn open(&self, what: &str) -> File {
         File::options()
             .read(true)
             .write(true)
@@ -154,7 +154,7 @@ impl Testbed {
     }
 
     /// All that a device holds, read past the page cache.
-    pub fn image(&self, what: &str) -> Vec<u8> {
+    pub(crate) fn image(&self, what: &str) -> Vec<u8> {
         let mut buffer = AlignedBuffer::new(1024 * 1024);
         let mut image = Vec::with_capacity(self.bytes() as usize);
         let mut file = self.open(what);
@@ -169,7 +169,7 @@ impl Testbed {
 
     /// Writes `blocks` of 4 KiB to the snapshot, one after the other, each with a content of its
     /// own that depends on `seed`.
-    pub fn write_snapshot(&self, blocks: impl IntoIterator<Item = u64>, seed: u64) {
+    pub(crate) fn write_snapshot(&self, blocks: impl IntoIterator<Item = u64>, seed: u64) {
         let file = self.open("snap");
         let mut buffer = AlignedBuffer::new(BLOCK);
         for block in blocks {
@@ -230,7 +230,7 @@ fn fill(path: &std::path::Path, bytes: u64, seed: u64) {
 }
 
 /// Fills a block with what tells it apart: its number and a seed, mixed, eight bytes at a time.
-pub fn stamp(block: &mut [u8], seed: u64, number: u64) {
+pub(crate) fn stamp(block: &mut [u8], seed: u64, number: u64) {
     let mut word = mix(seed ^ mix(number));
     for bytes in block.chunks_exact_mut(8) {
         bytes.copy_from_slice(&word.to_le_bytes());
@@ -239,14 +239,14 @@ pub fn stamp(block: &mut [u8], seed: u64, number: u64) {
 }
 
 /// Spreads a number over all 64 bits (the finaliser of SplitMix64).
-pub fn mix(mut word: u64) -> u64 {
+pub(crate) fn mix(mut word: u64) -> u64 {
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)
 }
 
 /// A buffer whose start is a multiple of [`BLOCK`], as O_DIRECT wants it.
-pub struct AlignedBuffer {
+pub(crate) struct AlignedBuffer {
     memory: Vec<u8>,
     start: usize,
     length: usize,
@@ -254,7 +254,7 @@ pub struct AlignedBuffer {
 
 impl AlignedBuffer {
     /// A buffer of `length` bytes.
-    pub fn new(length: usize) -> Self {
+    pub(crate) fn new(length: usize) -> Self {
         let memory = vec![0; length + BLOCK];
         let start = memory.as_ptr().align_offset(BLOCK);
         Self { memory, start, length }

@@ -12,7 +12,7 @@ fn merges_with(name: &str, probes: &str, tiers: &[&str]) {
         merge_ctl(&["start", "--yes", "--output", "json", "--probes", probes, &bed.dm("snap")])
             .expect(0);
     let summary = ended.summary();
-    let tier = summary["probes"].as_str().unwrap();
+    let tier = summary["probes"]["tier"].as_str().unwrap();
     assert!(tiers.contains(&tier), "{tier} is none of {tiers:?}");
     assert_eq!(summary["state"], "finished");
     assert!(bed.image("origin") == promised_content, "the origin differs from the snapshot");

@@ -1,0 +1,208 @@
+//! `merge-ctl start SNAPSHOT`: preflight, merge, live view, finish.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use merge_ctl::dm::{Control, Host, SnapshotStatus, Usage, holders, resolve};
+use merge_ctl::lvm::lvm2::{Lvm, MergeStart};
+use merge_ctl::merge::handover::Handover;
+use merge_ctl::merge::live::LiveExecutor;
+use merge_ctl::merge::memory::LockedMemory;
+use merge_ctl::merge::preflight::{self, Plan, Way};
+use merge_ctl::model::Model;
+use merge_ctl::output::human;
+use merge_ctl::probe::Probe;
+use merge_ctl::sampler::Sampler;
+
+use super::face::Face;
+use super::live::{self, Finisher, Following, LeaveSignals};
+use crate::cli::{Live, Start};
+use crate::exit::Exit;
+
+/// How long lvm2 may take to drop the snapshot once it was told to look.
+const PATIENCE_WITH_LVM: Duration = Duration::from_secs(60);
+/// How often it is told.
+const NUDGE_EVERY: Duration = Duration::from_secs(10);
+
+/// Merges the snapshot and shows it.
+pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
+    let control = Control::open()?;
+    let host = Host::read(&control)?;
+    let device = resolve::resolve(&host, &options.snapshot)?;
+    // A holder that cannot be found is still in the kernel's count, which is what decides.
+    let plan =
+        preflight::check(&host, device, &|dev| holders::holders_of(dev).unwrap_or_default())?;
+    for note in &plan.notes {
+        eprintln!("merge-ctl: {note}");
+    }
+    if !options.yes && io::stdin().is_terminal() && !confirmed(&plan)? {
+        eprintln!("merge-ctl: nothing was changed");
+        return Ok(Exit::Refused.into());
+    }
+    let signals = LeaveSignals::listen()?;
+    let probe = Probe::attach(live::probe_options(&options.live));
+    let mut sampler =
+        Sampler::new(control, probe, &host, plan.origin, &plan.args, Some(plan.snapshot))?;
+    let first = sampler.sample_before(usage(&plan));
+    let stall_after_ns = live::nanoseconds(options.live.stall_after);
+    let model = Model::first(sampler.identity().clone(), &first, stall_after_ns);
+    match begin(&plan, sampler.control())? {
+        Begun::Merging => show(sampler, model, &plan, &options.live, signals).await,
+        Begun::Scheduled(words) => scheduled(sampler, model, &plan, &options.live, &words),
+    }
+}
+
+/// What is left when the figures before the merge are the snapshot's own.
+fn usage(plan: &Plan<'_>) -> Usage {
+    match &plan.snapshot.status {
+        Some(SnapshotStatus::Usage(usage)) => *usage,
+        // Preflight lets no other pass.
+        _ => Usage::default(),
+    }
+}
+
+/// What became of the beginning.
+enum Begun {
+    /// The kernel merges.
+    Merging,
+    /// LVM has put it off; with its words.
+    Scheduled(String),
+}
+
+fn begin(plan: &Plan<'_>, control: &Control) -> anyhow::Result<Begun> {
+    match &plan.way {
+        Way::DeviceMapper(handover) => hand_over(plan, handover, control).map(|()| Begun::Merging),
+        Way::Lvm { vg, snapshot, .. } => {
+            Ok(match Lvm::find()?.merge_in_background(vg, snapshot)? {
+                MergeStart::Started => Begun::Merging,
+                MergeStart::AtNextActivation(words) => Begun::Scheduled(words),
+            })
+        }
+    }
+}
+
+fn hand_over(plan: &Plan<'_>, handover: &Handover, control: &Control) -> anyhow::Result<()> {
+    let mut executor = LiveExecutor::new(control, [plan.origin, plan.snapshot]);
+    let locked = LockedMemory::lock()
+        .context("cannot lock this process in memory while the devices are suspended")?;
+    let begun = handover.begin(&mut executor)?;
+    drop(locked);
+    for failure in &begun.left_over {
+        eprintln!("merge-ctl: the merge runs, but {}", failure.error);
+    }
+    for note in executor.notes() {
+        eprintln!("merge-ctl: {note}");
+    }
+    Ok(())
+}
+
+async fn show(
+    mut sampler: Sampler,
+    model: Model,
+    plan: &Plan<'_>,
+    options: &Live,
+    mut signals: LeaveSignals,
+) -> anyhow::Result<ExitCode> {
+    let mut face = Face::new(live::output(options), options)?;
+    face.begin(&model, (0, 1))?;
+    let mut finisher = Driver::new(plan);
+    let mut following = Following {
+        sampler: &mut sampler,
+        face: &mut face,
+        finisher: &mut finisher,
+        signals: &mut signals,
+    };
+    let (model, _) = following.to_the_end(model).await?;
+    face.end(&model)?;
+    Ok(live::exit_of(&model).into())
+}
+
+fn scheduled(
+    mut sampler: Sampler,
+    model: Model,
+    plan: &Plan<'_>,
+    options: &Live,
+    words: &str,
+) -> anyhow::Result<ExitCode> {
+    let model = model.next(&sampler.sample_scheduled());
+    let origin = plan.origin.label();
+    eprintln!(
+        "merge-ctl: {origin} is in use, so LVM has recorded the merge and begins it at the next \
+         activation of {origin}.\nlvm2 says: {words}\nStop or unmount what uses it, then: lvchange \
+         -an {origin} && lvchange -ay {origin} && merge-ctl monitor {origin}"
+    );
+    if let Face::Lines(mut lines) = Face::new(live::lines_only(options), options)? {
+        lines.end(&model)?;
+    }
+    Ok(Exit::StillMerging.into())
+}
+
+/// Finishes what it started.
+struct Driver<'a> {
+    plan: &'a Plan<'a>,
+    nudged: Option<Instant>,
+}
+
+impl<'a> Driver<'a> {
+    fn new(plan: &'a Plan<'a>) -> Self {
+        Self { plan, nudged: None }
+    }
+
+    /// lvm2 would look by itself only every 15 s.
+    fn nudge(&mut self, vg: &str, origin: &str) -> anyhow::Result<()> {
+        if self.nudged.is_none_or(|at| at.elapsed() >= NUDGE_EVERY) {
+            self.nudged = Some(Instant::now());
+            Lvm::find()?.poll(vg, origin)?;
+        }
+        Ok(())
+    }
+}
+
+impl Finisher for Driver<'_> {
+    fn finish(&mut self, _: &Model, control: &Control) -> anyhow::Result<()> {
+        match &self.plan.way {
+            Way::Lvm { vg, origin, .. } => self.nudge(vg, origin),
+            Way::DeviceMapper(handover) => {
+                // Looked at anew: a sibling may have come or gone since the merge began.
+                let host = Host::read(control)?;
+                let origin = host
+                    .by_name(&handover.origin)
+                    .with_context(|| format!("{} is gone", handover.origin))?;
+                let finish = preflight::finish(&host, origin)?;
+                let _locked = LockedMemory::lock().context("cannot lock memory")?;
+                finish.carry_out(&mut LiveExecutor::new(control, [self.plan.origin]))?;
+                Ok(())
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match self.plan.way {
+            Way::Lvm { .. } => PATIENCE_WITH_LVM,
+            Way::DeviceMapper(_) => Duration::from_secs(5),
+        }
+    }
+}
+
+/// Asks whether the user means it.
+fn confirmed(plan: &Plan<'_>) -> io::Result<bool> {
+    let (origin, snapshot) = (plan.origin.label(), plan.snapshot.label());
+    let mut err = io::stderr().lock();
+    writeln!(
+        err,
+        "{origin} will be rolled back to {snapshot}: {} are copied back. What was written to \
+         {origin} since the snapshot was taken is lost, {snapshot} goes away, and a merge that \
+         has begun cannot be called off.",
+        human::bytes(plan.to_merge.bytes())
+    )?;
+    if let Way::Lvm { origin_in_use: true, .. } = plan.way {
+        writeln!(err, "{origin} is in use: LVM will begin at its next activation.")?;
+    }
+    write!(err, "Merge? [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
