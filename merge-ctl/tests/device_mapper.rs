@@ -169,7 +169,11 @@ fn refusals(control: &Control, args: &SnapshotArgs, origin: DeviceNumber) {
     assert!(matches!(kind(control.clear(other).map(drop)), DmErrorKind::OtherDevice { .. }));
     let transient = SnapshotArgs { persistence: Persistence::Transient, ..args.clone() };
     let merge = Table::single(SIZE, Target::SnapshotMerge(transient));
-    assert_eq!(kind(control.load("t-data", &merge, false).map(drop)), DmErrorKind::Refused);
+    // 5.10 takes this table; later kernels refuse it. The tool must not rely on the kernel here.
+    match control.load("t-data", &merge, false) {
+        Ok(_) => assert!(!control.clear("t-data").unwrap().inactive_table),
+        Err(error) => assert_eq!(error.kind, DmErrorKind::Refused, "{error}"),
+    }
     let nowhere = SnapshotArgs { real: DeviceRef::Path("/dev/none".into()), ..args.clone() };
     let merge = Table::single(SIZE, Target::SnapshotMerge(nowhere));
     assert_eq!(kind(control.load("t-data", &merge, false).map(drop)), DmErrorKind::NoSuchDevice);
