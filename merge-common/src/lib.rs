@@ -83,10 +83,11 @@ pub struct RunInProgress {
     pub written: u64,
     /// The run so far. `phase_ns` holds the phases already behind it.
     pub run: RunRecord,
-    /// One of [`phase`].
+    /// One of [`phase`], but never [`phase::SIBLINGS`]: the programs call that wait
+    /// [`phase::DRAIN`] too, and `sibling_pending` tells the two apart.
     pub phase: u32,
-    /// Not zero while a sibling still lacks a chunk of the run. Tells [`phase::SIBLINGS`] from
-    /// [`phase::DRAIN`].
+    /// Not zero while a sibling still lacks a chunk of the run. Always zero where the programs on
+    /// `__origin_write` are not attached.
     pub sibling_pending: u32,
     /// When this phase began.
     pub phase_started_ns: u64,
@@ -94,8 +95,6 @@ pub struct RunInProgress {
     pub siblings_asked_ns: u64,
     /// The lowest sector of the chunk that it asked about last.
     pub siblings_asked_sector: u64,
-    /// Runs of this merge that finished since the programs were attached.
-    pub runs: u64,
     /// Number of the last change to this record that was begun.
     pub begun: u64,
 }
@@ -231,7 +230,7 @@ pub mod dropped {
 
 const _: () = {
     assert!(size_of::<RunRecord>() == 4 * 2 + 8 + 4 * 2 + 8 * 2 + 4 * 2 + 8 * 2 + 8 * 6);
-    assert!(size_of::<RunInProgress>() == size_of::<RunRecord>() + 8 * 6 + 4 * 2);
+    assert!(size_of::<RunInProgress>() == size_of::<RunRecord>() + 8 * 5 + 4 * 2);
     assert!(size_of::<InFlightIo>() == 8 * 3 + 4 * 6);
     assert!(size_of::<IoCounters>() == 8 * (6 + LATENCY_BUCKETS));
     assert!(latency_bucket(u64::MAX) == LATENCY_BUCKETS - 1);

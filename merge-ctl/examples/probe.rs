@@ -3,7 +3,7 @@
 //! `probe [--best full|no-module-btf|block-only|none] [--watch MAJOR:MINOR]... [--seconds N] [--siblings]
 //! [--log] [--costs] [--in-flight]`
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use merge_ctl::probe::{Event, InProgress, Probe, ProbeOptions, What};
@@ -22,8 +22,9 @@ struct Options {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let options = parse(std::env::args().skip(1))?;
+    let begun = Instant::now();
     let mut probe = Probe::attach(options.probe);
-    println!("tier {:?}", probe.report().tier);
+    println!("tier {:?} after {} ms", probe.report().tier, begun.elapsed().as_millis());
     probe.set_siblings(options.siblings);
     for sentence in &probe.report().missing {
         println!("missing: {sentence}");

@@ -65,7 +65,10 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Attaches what can be attached. dm-snapshot has to be loaded for its runs to be seen.
+    /// Attaches what can be attached; it blocks for some hundred milliseconds.
+    ///
+    /// dm-snapshot has to be loaded for its runs to be seen. Where it is unloaded and loaded again,
+    /// attach anew.
     pub fn attach(options: ProbeOptions) -> Self {
         let (parts, mut report) = tier::attach(options);
         let stats = options.stats.then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime));
