@@ -1,2 +1,83 @@
-//! Everything a contributor to merge-ctl types.
-fn main() {}
+//! Everything a contributor to merge-ctl types: `cargo xtask <what>`.
+//!
+//! Each subcommand lives in a file of its name and asks for what it needs itself, so any of them
+//! works first on a fresh clone. The network is reached through apt and cargo only.
+
+mod build;
+mod cpio;
+mod ebpf;
+mod initramfs;
+mod kernels;
+mod linker;
+mod lint;
+mod packages;
+mod run;
+mod setup;
+mod test;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Everything a contributor to merge-ctl types")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Get what the other tasks need: packages, the BPF linker, kernels
+    Setup(setup::Args),
+    /// Build the eBPF programs into target/ebpf
+    Ebpf,
+    /// Build merge-ctl with the eBPF programs inside, static, as it goes into the VMs
+    Build,
+    /// Check format, lints (user side and eBPF) and documentation links
+    Lint,
+    /// Run everything: lints, unit tests, and the integration tests on real kernels
+    Test(test::Args),
+    /// Run a command as root in a disposable VM; its output here, its exit status ours
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // A VM's own command may well exit 1; what went wrong before it ran must not look so.
+            ExitCode::from(vm::TROUBLE)
+        }
+    }
+}
+
+fn run(task: Task) -> Result<u8> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup(args) => setup::run(&workspace, &args).map(|()| 0),
+        Task::Ebpf => {
+            setup::tools(&workspace)?;
+            ebpf::build(&workspace).map(|()| 0)
+        }
+        Task::Build => {
+            setup::tools(&workspace)?;
+            build::merge_ctl(&workspace).map(|path| {
+                println!("{}", path.display());
+                0
+            })
+        }
+        Task::Lint => {
+            setup::tools(&workspace)?;
+            lint::run(&workspace).map(|()| 0)
+        }
+        Task::Test(args) => test::run(&workspace, &args),
+        Task::Vm(args) => vm::run(&workspace, &args),
+    }
+}

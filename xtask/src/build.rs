@@ -1,0 +1,54 @@
+//! merge-ctl and its VM tests, static, as they go into the VMs.
+//!
+//! They have a target directory of their own, because other flags would make cargo rebuild the
+//! contributor's every time.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::ebpf;
+use crate::run::Command;
+use crate::workspace::Workspace;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds merge-ctl with the eBPF programs inside; returns its path.
+pub(crate) fn merge_ctl(workspace: &Workspace) -> Result<PathBuf> {
+    ebpf::build(workspace)?;
+    let mut cargo = static_cargo(workspace, "build");
+    cargo.args(["--package", "merge-ctl", "--bin", "merge-ctl"]);
+    cargo.cargo_build().context("merge-ctl does not build")?;
+    Ok(target_dir(workspace).join(TARGET).join("release/merge-ctl"))
+}
+
+/// Builds the tests that run inside a VM; returns their program's path.
+pub(crate) fn vm_tests(workspace: &Workspace) -> Result<PathBuf> {
+    ebpf::build(workspace)?;
+    let mut cargo = static_cargo(workspace, "test");
+    cargo.args(["--no-run", "--package", "merge-ctl", "--test", "vm"]);
+    let messages = cargo
+        .arg("--message-format=json-render-diagnostics")
+        .cargo_build()
+        .context("the VM tests do not build")?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "vm")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo built no test program named vm")
+}
+
+fn static_cargo(workspace: &Workspace, subcommand: &str) -> Command {
+    let mut cargo = workspace.cargo();
+    cargo
+        .args([subcommand, "--release", "--target", TARGET])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_TARGET_DIR", target_dir(workspace));
+    cargo
+}
+
+fn target_dir(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("vm-build")
+}

@@ -1,0 +1,214 @@
+//! `cargo xtask test`: everything that must hold, on the host and on real kernels.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::kernels::{self, ByHand, Choice, Kernel};
+use crate::run::say;
+use crate::vm::Vm;
+use crate::workspace::Workspace;
+use crate::{build, ebpf, lint, setup};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Kernels to test on: names with commas between, or all
+    #[arg(long, value_name = "NAMES", default_value = kernels::DEFAULT, conflicts_with = "kernel_image")]
+    kernels: String,
+    #[command(flatten)]
+    by_hand: ByHand,
+    /// Leave out the tests in VMs
+    #[arg(long)]
+    no_vm: bool,
+    /// Leave out format, lints and documentation
+    #[arg(long)]
+    no_lint: bool,
+    /// Only the tests whose names contain this
+    #[arg(last = true, value_name = "FILTER")]
+    filter: Vec<OsString>,
+}
+
+/// How a step went: its name, what there is to say about it, whether it counts as passed.
+struct Verdict {
+    step: String,
+    result: String,
+    passed: bool,
+}
+
+impl Verdict {
+    fn of(step: &str, result: Result<()>) -> Self {
+        let (result, passed) = match result {
+            Ok(()) => ("passed".to_owned(), true),
+            Err(error) => (format!("FAILED: {error:#}"), false),
+        };
+        Self { step: step.to_owned(), result, passed }
+    }
+}
+
+/// Runs all of it, also after a failure, and sums up; returns the exit status.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
+    let choices = match args.by_hand.choice() {
+        Some(choice) => vec![choice],
+        None => kernels::parse_list(&args.kernels)?.into_iter().map(Choice::Named).collect(),
+    };
+    setup::tools(workspace)?;
+    ebpf::build(workspace)?;
+    let mut verdicts = Vec::new();
+    if !args.no_lint {
+        verdicts.push(Verdict::of("lint", lint::run(workspace)));
+    }
+    verdicts.push(Verdict::of("host", on_host(workspace, &args.filter)));
+    if !args.no_vm {
+        verdicts.extend(on_kernels(workspace, &choices, &args.filter)?);
+    }
+    Ok(sum_up(&verdicts))
+}
+
+fn on_host(workspace: &Workspace, filter: &[OsString]) -> Result<()> {
+    say("tests on the host");
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--quiet", "--workspace", "--exclude", "merge-ebpf", "--"]).args(filter);
+    cargo.run()
+}
+
+fn on_kernels(
+    workspace: &Workspace,
+    choices: &[Choice],
+    filter: &[OsString],
+) -> Result<Vec<Verdict>> {
+    let merge_ctl = build::merge_ctl(workspace)?;
+    let tests = build::vm_tests(workspace)?;
+    let mut verdicts = Vec::new();
+    for choice in choices {
+        // A kernel that cannot be had must not hide what the others say.
+        let verdict = match kernels::ensure(workspace, choice, false) {
+            Ok(kernel) => on_kernel(workspace, kernel, [&merge_ctl, &tests], filter),
+            Err(error) => Verdict::of(&format!("{choice}"), Err(error)),
+        };
+        verdicts.push(verdict);
+    }
+    Ok(verdicts)
+}
+
+fn on_kernel(
+    workspace: &Workspace,
+    kernel: Kernel,
+    programs: [&Path; 2],
+    filter: &[OsString],
+) -> Verdict {
+    let step = format!("kernel {} ({})", kernel.name, kernel.version);
+    say(format_args!("tests on {step}"));
+    let program = programs[1].file_name().unwrap_or_default().to_owned();
+    let mut command = vec![program, "--ignored".into(), "--test-threads=1".into()];
+    command.extend(filter.iter().cloned());
+    let mut vm = Vm::new(kernel);
+    vm.copies = programs.map(Path::to_owned).into();
+    let mut tally = Tally::new(std::io::stdout());
+    let status = vm.run_into(workspace, &command, &mut tally, &mut std::io::stderr());
+    tally.verdict(step, status)
+}
+
+/// Passes output on, and reads the test harness's closing line out of it.
+struct Tally<W> {
+    to: W,
+    line: Vec<u8>,
+    closing: Option<Closing>,
+}
+
+/// `test result: ok. 12 passed; 0 failed; …`
+#[derive(Debug, PartialEq, Eq)]
+struct Closing {
+    passed: u64,
+    failed: u64,
+}
+
+impl<W: Write> Tally<W> {
+    fn new(to: W) -> Self {
+        Self { to, line: Vec::new(), closing: None }
+    }
+
+    /// Passed only if the program says so, its closing line says so, and a test ran at all.
+    fn verdict(&self, step: String, status: Result<u8>) -> Verdict {
+        let (result, passed) = match (status, &self.closing) {
+            (Err(error), _) => (format!("FAILED: {error:#}"), false),
+            (Ok(status), None) => (format!("FAILED: no result, exit status {status}"), false),
+            (Ok(0), Some(Closing { passed: 0, failed: 0 })) => {
+                ("FAILED: no test ran".to_owned(), false)
+            }
+            (Ok(0), Some(Closing { passed, failed: 0 })) => (format!("{passed} passed"), true),
+            (Ok(status), Some(Closing { passed, failed })) => {
+                (format!("{passed} passed, {failed} FAILED, exit status {status}"), false)
+            }
+        };
+        Verdict { step, result, passed }
+    }
+}
+
+impl<W: Write> Write for Tally<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        for &byte in &bytes[..written] {
+            if byte != b'\n' {
+                self.line.push(byte);
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            self.closing = closing(&String::from_utf8_lossy(&line)).or(self.closing.take());
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn closing(line: &str) -> Option<Closing> {
+    let counts = line.strip_prefix("test result: ")?;
+    let count = |what: &str| {
+        let words: Vec<_> = counts.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect();
+        let at = words.iter().position(|word| *word == what)?;
+        words.get(at.checked_sub(1)?)?.parse().ok()
+    };
+    Some(Closing { passed: count("passed")?, failed: count("failed")? })
+}
+
+fn sum_up(verdicts: &[Verdict]) -> u8 {
+    println!();
+    let width = verdicts.iter().map(|verdict| verdict.step.len()).max().unwrap_or(0);
+    for Verdict { step, result, .. } in verdicts {
+        println!("{step:width$}  {result}");
+    }
+    let failed = verdicts.iter().filter(|verdict| !verdict.passed).count();
+    println!("{} of {} steps passed, {failed} failed", verdicts.len() - failed, verdicts.len());
+    u8::from(failed > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(output: &str, status: u8) -> Verdict {
+        let mut tally = Tally::new(Vec::new());
+        tally.write_all(output.as_bytes()).unwrap();
+        assert_eq!(tally.to, output.as_bytes());
+        tally.verdict("kernel".into(), Ok(status))
+    }
+
+    #[test]
+    fn tests_that_ran_and_passed_pass() {
+        let output = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 0 ignored\n";
+        assert_eq!(verdict(output, 0).result, "2 passed");
+        assert!(verdict(output, 0).passed);
+    }
+
+    #[test]
+    fn no_test_no_result_and_a_bad_status_fail() {
+        assert!(!verdict("test result: ok. 0 passed; 0 failed; 9 filtered out\n", 0).passed);
+        assert!(!verdict("running 2 tests\n", 0).passed);
+        assert!(!verdict("test result: FAILED. 1 passed; 1 failed;\n", 101).passed);
+        assert!(!verdict("test result: ok. 2 passed; 0 failed;\n", 101).passed);
+    }
+}

@@ -1,0 +1,166 @@
+//! QEMU: its command line, its ports, its end.
+//!
+//! It dies with us: by [`Qemu::kill`], by a drop, and through the kernel if we are killed.
+
+use std::fs::{self, File};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::packages;
+
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// `panic=-1`: a kernel that panics reboots at once, which `-no-reboot` makes QEMU's end.
+const KERNEL_OPTIONS: &str = "console=ttyS0 panic=-1 oops=panic quiet loglevel=5";
+
+/// How many lines of the console tell what went wrong.
+const LAST_WORDS: usize = 30;
+
+/// What QEMU is to boot.
+pub(super) struct Machine<'a> {
+    pub(super) image: &'a Path,
+    pub(super) initrd: &'a Path,
+    pub(super) disks_bytes: &'a [u64],
+    pub(super) memory_mib: u32,
+}
+
+/// The sockets behind the guest's ports.
+pub(super) struct Ports {
+    pub(super) terminal: UnixStream,
+    pub(super) control: UnixStream,
+    pub(super) out: UnixStream,
+    pub(super) err: UnixStream,
+}
+
+/// A running QEMU.
+pub(super) struct Qemu {
+    child: Child,
+    dir: PathBuf,
+    /// To be taken once.
+    pub(super) ports: Option<Ports>,
+}
+
+impl Qemu {
+    /// Starts it, with all its files in `dir`.
+    pub(super) fn start(dir: &Path, machine: &Machine<'_>) -> Result<Self> {
+        let listen = |name: &str| {
+            let path = dir.join(name);
+            UnixListener::bind(&path)
+                .with_context(|| format!("cannot listen on {}", path.display()))
+        };
+        let listeners = [listen("terminal")?, listen("control")?, listen("out")?, listen("err")?];
+        let child = command(dir, machine)?
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(dir.join("qemu.log"))?)
+            .spawn()
+            .with_context(|| format!("cannot run {PROGRAM}"))?;
+        let mut qemu = Self { child, dir: dir.to_owned(), ports: None };
+        let [terminal, control, out, err] = &listeners;
+        qemu.ports = Some(Ports {
+            terminal: qemu.accept(terminal)?,
+            control: qemu.accept(control)?,
+            out: qemu.accept(out)?,
+            err: qemu.accept(err)?,
+        });
+        Ok(qemu)
+    }
+
+    /// Ends it at once. Its disks go with it, so there is nothing to save.
+    pub(super) fn kill(&mut self) {
+        // It may have ended by itself, which is as good.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// The end of the console, and what QEMU itself complained about.
+    pub(super) fn last_words(&self) -> String {
+        let read = |name: &str| fs::read(self.dir.join(name)).unwrap_or_default();
+        let console = read("console");
+        let console = String::from_utf8_lossy(&console);
+        let lines: Vec<_> = console.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+        let tail = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n");
+        let complaints = read("qemu.log");
+        format!("{tail}\n{}", String::from_utf8_lossy(&complaints)).trim().to_owned()
+    }
+
+    /// Waits for QEMU to connect; it may also end, when it does not like its options.
+    fn accept(&mut self, listener: &UnixListener) -> Result<UnixStream> {
+        listener.set_nonblocking(true)?;
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false)?;
+                    return Ok(stream);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).context("QEMU's port cannot be opened"),
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{PROGRAM} did not start: {status}\n{}", self.last_words());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn command(dir: &Path, machine: &Machine<'_>) -> Result<Command> {
+    let qemu = packages::find(PROGRAM).with_context(|| format!("{PROGRAM} is missing"))?;
+    // Should we be killed without a chance to act, the kernel kills QEMU.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(qemu).current_dir(dir);
+    command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+    command.args(["-monitor", "none", "-accel", acceleration(), "-cpu", "max", "-smp", "2"]);
+    command.arg("-m").arg(machine.memory_mib.to_string());
+    command.arg("-kernel").arg(machine.image).arg("-initrd").arg(machine.initrd);
+    command.args(["-append", KERNEL_OPTIONS, "-serial", "file:console"]);
+    command.args(["-device", "virtio-serial-pci,max_ports=8"]);
+    for (number, name) in ["terminal", "control", "out", "err"].into_iter().enumerate() {
+        let kind = if number == 0 { "virtconsole" } else { "virtserialport" };
+        command.arg("-chardev").arg(format!("socket,id={name},path={name}"));
+        command.arg("-device").arg(format!("{kind},chardev={name},nr={number},name={name}"));
+    }
+    for (number, bytes) in machine.disks_bytes.iter().enumerate() {
+        let image = File::create(dir.join(format!("disk{number}")))?;
+        image.set_len(*bytes).with_context(|| format!("cannot make a disk of {bytes} bytes"))?;
+        command
+            .arg("-drive")
+            .arg(format!("if=none,id=disk{number},file=disk{number},format=raw,discard=unmap"));
+        command
+            .arg("-device")
+            .arg(format!("virtio-blk-pci,drive=disk{number},serial=disk{number}"));
+    }
+    Ok(command)
+}
+
+/// KVM where it works: a KVM device that can be opened may still create no machine.
+fn acceleration() -> &'static str {
+    // QEMU tries the first and falls back to the second, but only one of them takes options.
+    if kvm_works() { "kvm" } else { "tcg,thread=multi" }
+}
+
+fn kvm_works() -> bool {
+    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return false;
+    }
+    // Asked in the one way that counts: start a machine that stops before its first instruction.
+    let probe = Command::new("timeout")
+        .args(["0.5", PROGRAM, "-accel", "kvm", "-nodefaults", "-display", "none", "-S"])
+        .args(["-machine", "none", "-monitor", "none"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    // `timeout` had to stop it: it ran.
+    probe.is_ok_and(|status| status.code() == Some(124))
+}
