@@ -19,7 +19,9 @@ pub(crate) fn merge_ctl(workspace: &Workspace) -> Result<PathBuf> {
     ebpf::build(workspace)?;
     let mut cargo = static_cargo(workspace, "build");
     cargo.args(["--package", "merge-ctl", "--bin", "merge-ctl"]);
-    cargo.cargo_build().context("merge-ctl does not build")?;
+    cargo
+        .cargo_build("building merge-ctl, static, for the VMs")
+        .context("merge-ctl does not build")?;
     Ok(target_dir(workspace).join(TARGET).join("release/merge-ctl"))
 }
 
@@ -30,7 +32,7 @@ pub(crate) fn vm_tests(workspace: &Workspace) -> Result<PathBuf> {
     cargo.args(["--no-run", "--package", "merge-ctl", "--test", "vm"]);
     let messages = cargo
         .arg("--message-format=json-render-diagnostics")
-        .cargo_build()
+        .cargo_build("building the tests for the VMs")
         .context("the VM tests do not build")?;
     messages
         .lines()

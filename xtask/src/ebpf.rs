@@ -27,7 +27,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         .args(["build", "--package", "merge-ebpf", "--release", "--target", TARGET])
         .env("RUSTFLAGS", flags(&linker));
     let target = profile(&mut cargo, workspace);
-    cargo.cargo_build().context("the eBPF programs do not build")?;
+    cargo.cargo_build("building the eBPF programs").context("the eBPF programs do not build")?;
     install(&target.join(TARGET).join("release/merge-ebpf"), &workspace.ebpf_object())
 }
 

@@ -83,13 +83,9 @@ pub(crate) fn has_apt() -> bool {
 
 fn missing() -> Result<Vec<&'static str>> {
     let names = NEEDED.iter().map(|(name, _)| *name);
-    // It exits 1 and complains as soon as one name is unknown; what it does know is what counts.
-    let (_, known) = Command::new("sh")
-        .args([
-            "-c",
-            "exec dpkg-query -W -f '${Package} ${db:Status-Status}\\n' \"$@\" 2>/dev/null",
-        ])
-        .arg("sh")
+    // It fails as soon as one name is unknown; what it does know is what counts.
+    let (_, known) = Command::new("dpkg-query")
+        .args(["-W", "-f", "${Package} ${db:Status-Status}\\n"])
         .args(names.clone())
         .stdout_whatever_status()?;
     let there = |name: &str| known.lines().any(|line| line == format!("{name} installed"));

@@ -1,9 +1,10 @@
 //! Running other programs, with errors that say which one and how it ended.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
-use std::process::{self, ExitStatus, Stdio};
+use std::process::{self, ExitStatus, Output, Stdio};
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -51,47 +52,32 @@ impl Command {
         self.check(status.with_context(|| self.cannot())?)
     }
 
-    /// Runs it and returns what it wrote to stdout.
+    /// Runs it and returns what it wrote to stdout; what it wrote to stderr shows if it fails.
     pub(crate) fn output(&mut self) -> Result<String> {
-        let text = self.stdout_whatever_status()?;
-        match text {
-            (status, text) if status.success() => Ok(text),
-            (status, _) => bail!("{} failed: {status}", self.name.display()),
-        }
+        let output = self.captured()?;
+        self.check_said(&output)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// As [`Self::output`] for programs whose exit status is part of the answer.
+    /// As [`Self::output`] for programs that may fail and yet answer; stderr is not kept.
     pub(crate) fn stdout_whatever_status(&mut self) -> Result<(ExitStatus, String)> {
-        self.inner.stdin(Stdio::null()).stdout(Stdio::piped());
-        let child = self.inner.spawn().with_context(|| self.cannot())?;
-        let output = child.wait_with_output().with_context(|| self.cannot())?;
+        let output = self.captured()?;
         Ok((output.status, String::from_utf8_lossy(&output.stdout).into_owned()))
     }
 
     /// Says nothing while it succeeds; on failure what it wrote to stderr is part of the error.
     pub(crate) fn quietly(&mut self) -> Result<()> {
-        self.inner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let output = self.inner.output().with_context(|| self.cannot())?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{} failed: {}\n{}", self.name.display(), output.status, said.trim_end());
+        self.output().map(drop)
     }
 
-    /// Runs cargo without its closing line, so that a build with nothing to do is silent and what
-    /// follows has stderr to itself. Returns its stdout.
-    pub(crate) fn cargo_build(&mut self) -> Result<String> {
+    /// Runs cargo so that a build with nothing to do is silent, one with something to do says
+    /// `what` once, and only warnings and errors follow. Returns its stdout.
+    pub(crate) fn cargo_build(&mut self, what: &str) -> Result<String> {
         self.inner.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.inner.spawn().with_context(|| self.cannot())?;
         let stderr = child.stderr.take();
-        let relay = std::thread::spawn(move || {
-            for line in stderr.into_iter().flat_map(|pipe| BufReader::new(pipe).lines()).flatten() {
-                if !line.trim_start().starts_with("Finished ") {
-                    eprintln!("{line}");
-                }
-            }
-        });
+        let what = what.to_owned();
+        let relay = thread::spawn(move || stderr.map(|pipe| relay_cargo(pipe, &what)));
         let output = child.wait_with_output().with_context(|| self.cannot())?;
         let relayed = relay.join();
         self.check(output.status)?;
@@ -99,6 +85,19 @@ impl Command {
             bail!("what {} said could not be shown", self.name.display());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn captured(&mut self) -> Result<Output> {
+        self.inner.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.inner.output().with_context(|| self.cannot())
+    }
+
+    fn check_said(&self, output: &Output) -> Result<()> {
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{} failed: {}\n{}", self.name.display(), output.status, said.trim_end());
     }
 
     fn check(&self, status: ExitStatus) -> Result<()> {
@@ -110,6 +109,24 @@ impl Command {
 
     fn cannot(&self) -> String {
         format!("cannot run {}", self.name.display())
+    }
+}
+
+/// Passes on what matters of cargo's progress.
+fn relay_cargo(pipe: impl Read, what: &str) {
+    const PROGRESS: [&str; 7] =
+        ["Compiling", "Checking", "Downloading", "Downloaded", "Updating", "Locking", "Adding"];
+    let mut said = false;
+    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        if PROGRESS.contains(&first) {
+            if !said {
+                say(what);
+            }
+            said = true;
+        } else if !matches!(first, "Finished" | "Executable") {
+            eprintln!("{line}");
+        }
     }
 }
 

@@ -143,9 +143,8 @@ fn command(dir: &Path, machine: &Machine<'_>) -> Result<Command> {
     Ok(command)
 }
 
-/// KVM where it works: a KVM device that can be opened may still create no machine.
+/// KVM where it works, else emulation.
 fn acceleration() -> &'static str {
-    // QEMU tries the first and falls back to the second, but only one of them takes options.
     if kvm_works() { "kvm" } else { "tcg,thread=multi" }
 }
 
@@ -153,10 +152,11 @@ fn kvm_works() -> bool {
     if File::options().read(true).write(true).open("/dev/kvm").is_err() {
         return false;
     }
+    // A KVM that can be opened may still refuse to set up a processor (nested virtualisation).
     // Asked in the one way that counts: start a machine that stops before its first instruction.
     let probe = Command::new("timeout")
-        .args(["0.5", PROGRAM, "-accel", "kvm", "-nodefaults", "-display", "none", "-S"])
-        .args(["-machine", "none", "-monitor", "none"])
+        .args(["0.5", PROGRAM, "-accel", "kvm", "-cpu", "max", "-m", "16", "-S"])
+        .args(["-nodefaults", "-display", "none", "-monitor", "none"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
