@@ -1,7 +1,5 @@
 //! The runs that merge-ctl reports are exactly those that the kernel merged.
 
-use std::time::Duration;
-
 use super::merge_ctl::{Running, merge_ctl, promised_runs};
 use super::testbed::{Testbed, dmsetup, mix};
 
@@ -87,8 +85,8 @@ fn attached_half_way_it_tells_every_run_from_there_on() {
     let promised_content = bed.image("snap");
     let promised = promised_runs(&bed);
     bed.slow_down(1);
-    let first = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
-    std::thread::sleep(Duration::from_secs(1));
+    let mut first = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
+    first.line_where(|line| line["type"] == "run");
     // It is gone in the middle, and somebody else looks in.
     let killed = rustix::process::Pid::from_raw(first.pid() as i32).unwrap();
     rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
