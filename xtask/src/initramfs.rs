@@ -22,9 +22,22 @@ use crate::workspace::Workspace;
 const INIT: &str = include_str!("../guest/init");
 const LVM_CONF: &str = include_str!("../guest/lvm.conf");
 
-/// This machine's programs that the guest has, beside busybox's.
-const TOOLS: &[&str] =
-    &["bash", "dmsetup", "lvm", "fio", "losetup", "blockdev", "mkfs.ext4", "e2fsck", "modprobe"];
+/// This machine's programs that the guest has: where busybox has one of the same name, it knows
+/// less (mount, file systems; losetup, options).
+const TOOLS: &[&str] = &[
+    "bash",
+    "dmsetup",
+    "lvm",
+    "fio",
+    "losetup",
+    "blockdev",
+    "lsblk",
+    "mount",
+    "umount",
+    "mkfs.ext4",
+    "e2fsck",
+    "modprobe",
+];
 
 /// Other names of those programs, which do different things by name.
 const LINKS: &[(&str, &[&str])] = &[
@@ -120,10 +133,20 @@ fn tools(workspace: &Workspace) -> Result<PathBuf> {
         return Ok(file);
     }
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    remove_older(&dir);
     let mut half = tempfile::NamedTempFile::new_in(&dir)?;
     half.write_all(&pack_tools(&programs)?)?;
     half.persist(&file).with_context(|| format!("cannot keep {}", file.display()))?;
     Ok(file)
+}
+
+/// Archives of tools that have changed are of no use; one that cannot be removed does no harm.
+fn remove_older(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("tools-") {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
 }
 
 fn programs() -> Result<Vec<PathBuf>> {
