@@ -6,7 +6,9 @@
 //!
 //! What was stored at the queueing counts, not what the bio says at its end: the kernel advances a
 //! bio's place and length on its way. A completion without an entry is ignored: it may be a part
-//! that was split off, or have been queued before the programs were there.
+//! that was split off, or have been queued before the programs were there. An entry without a
+//! completion stays until its bio is queued again: from Linux 6.2 on the kernel does not run a
+//! program inside itself, so a completion in an interrupt that hits another completion is missed.
 
 use core::hint::black_box;
 

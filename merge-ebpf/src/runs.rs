@@ -12,9 +12,10 @@
 //! `persistent_prepare_merge` begins a run, and `dm_kcopyd_copy` with `merge_callback` as its
 //! completion function ends the chain. User space attaches these probes from the last to the first:
 //! a run that is seen to begin is seen to its end. A run that was under way before is counted, and
-//! not guessed at. So is one that a probe missed: the kernel keeps room for the returns of so many
-//! calls at once (the larger of 10 and twice the CPUs), and each merge can take one for as long as a
-//! run lasts.
+//! not guessed at. So is one of which a probe missed too much: the kernel keeps room for the returns
+//! of so many calls at once (the larger of 10 and twice the CPUs), and each merge takes one while it
+//! commits. So with many merges the returns cannot be relied on: a run whose commit was not seen to
+//! return ends, at the latest, where the next begins.
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -100,15 +101,23 @@ fn begin_run(ctx: &ProbeContext) -> Option<()> {
         return None;
     }
     match MERGES.get_ptr_mut(snapshot) {
-        Some(run) => change(run, |run| {
-            if run.phase != phase::IDLE {
-                count_dropped(dropped::RUN_HALF_SEEN);
-            }
-            renew(run, now);
-        }),
+        Some(run) => begin_next(run, now),
         None => begin_merge(ctx, snapshot, now),
     }
     Some(())
+}
+
+/// A merge goes on to its next run. Had the last one's commit failed, it would not: where only the
+/// return from the commit was missed, that run is whole all the same.
+#[inline(always)]
+fn begin_next(run: *mut RunInProgress, now: u64) {
+    // SAFETY: a map value.
+    match unsafe { (*run).phase } {
+        phase::IDLE => {}
+        phase::COMMIT => finish_run(run, now),
+        _ => count_dropped(dropped::RUN_HALF_SEEN),
+    }
+    change(run, |run| renew(run, now));
 }
 
 #[inline(always)]
@@ -269,10 +278,14 @@ fn end_commit(ctx: &RetProbeContext) -> Option<()> {
         fail(ctx, run, phase::COMMIT, result);
         return None;
     }
-    let now = now();
+    finish_run(run, now());
+    Some(())
+}
+
+#[inline(always)]
+fn finish_run(run: *mut RunInProgress, now: u64) {
     change(run, |run| pass(run, phase::COMMIT, phase::IDLE, now));
     emit(run, event::RUN_FINISHED, phase::IDLE, 0);
-    Some(())
 }
 
 /// What a finished `merge_callback` has left: another run under way (then this thread has no call
@@ -283,6 +296,9 @@ fn end_callback(ctx: &RetProbeContext) -> Option<()> {
     if let Some(run) = run_in(snapshot, phase::FLUSH) {
         fail(ctx, run, phase::FLUSH, 0);
         return None;
+    }
+    if run_in(snapshot, phase::COMMIT).is_some() {
+        count_dropped(dropped::RUN_HALF_SEEN);
     }
     forget(snapshot);
     Some(())

@@ -93,10 +93,23 @@ impl Programs {
     /// # Errors
     /// The kernel has no kprobes, or not one of the functions, or refuses a program.
     pub(super) fn attach_runs(&mut self) -> Result<(), LoadError> {
-        for (program, function) in RUNS {
-            if let Err(error) = self.attach_kprobe(program, function) {
-                self.unload_kprobes(&RUNS);
-                return Err(error);
+        let attached = self.load_kprobes(&RUNS).and_then(|()| {
+            RUNS.iter()
+                .try_for_each(|(program, function)| self.attach_kprobe(program, function).map(drop))
+        });
+        if attached.is_err() {
+            self.unload_kprobes(&RUNS);
+        }
+        attached
+    }
+
+    /// Loads a group before any of it is attached: loading takes long, and a run that passes between
+    /// the first attachment and the last is only half seen.
+    fn load_kprobes(&mut self, group: &[(&'static str, &str)]) -> Result<(), LoadError> {
+        for (program, _) in group {
+            match self.kprobe(program)?.load() {
+                Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+                Err(source) => return Err(LoadError::Program { program, source }),
             }
         }
         Ok(())
@@ -114,6 +127,7 @@ impl Programs {
     }
 
     fn attach_siblings(&mut self) -> Result<(), LoadError> {
+        self.load_kprobes(&SIBLINGS)?;
         for (program, function) in SIBLINGS {
             match self.attach_kprobe(program, function) {
                 Ok(link) => self.siblings.push((program, link)),
@@ -151,12 +165,8 @@ impl Programs {
         program: &'static str,
         function: &str,
     ) -> Result<KProbeLinkId, LoadError> {
-        let probe = self.kprobe(program)?;
-        match probe.load() {
-            Ok(()) | Err(ProgramError::AlreadyLoaded) => probe.attach(function, 0),
-            Err(error) => Err(error),
-        }
-        .map_err(|source| LoadError::Program { program, source })
+        let link = self.kprobe(program)?.attach(function, 0);
+        link.map_err(|source| LoadError::Program { program, source })
     }
 
     fn attach_tracepoint(

@@ -30,7 +30,7 @@ pub struct Event {
 pub enum What {
     /// A run was copied and committed.
     Run(Run),
-    /// The merge is over.
+    /// The merge is over. A finished merge that is resumed once more says so once more.
     End(End),
 }
 
