@@ -25,7 +25,7 @@ fn a_failed_commit_is_told_with_its_phase() {
     let bed = Testbed::new("fail-commit", 16, 8);
     let ended = merge_with_failing_writes(&bed, "cow");
     assert_eq!(ended.summary()["failed"]["phase"], "commit", "{}", ended.summary());
-    assert!(ended.stderr.contains("deactivate"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("Deactivate"), "{}", ended.stderr);
 }
 
 #[test]

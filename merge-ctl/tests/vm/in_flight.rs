@@ -28,10 +28,30 @@ fn number(line: &Value, field: &str) -> u64 {
     line[field].as_u64().unwrap_or_else(|| panic!("no {field} in {line}"))
 }
 
-/// The progress lines while `WRITERS` writers write from block `base` on, four blocks each.
-fn progress_under_writers(bed: &Testbed, base: u64) -> Vec<Value> {
+/// Ends the writers, also when the test panics: the scope waits for them.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn is_progress(line: &Value) -> bool {
+    line["type"] == "progress"
+}
+
+/// The progress lines while `WRITERS` writers write from block `base` on, four blocks each: from
+/// the first line that knows of them all, until `enough` of them accept.
+fn progress_under_writers(
+    bed: &Testbed,
+    base: u64,
+    enough: usize,
+    accept: impl Fn(&Value) -> bool,
+) -> Vec<Value> {
     let stop = AtomicBool::new(false);
-    let lines = thread::scope(|scope| {
+    thread::scope(|scope| {
+        let stopper = StopOnDrop(&stop);
         let mut running = Running::start(&[
             "start",
             "--yes",
@@ -41,27 +61,23 @@ fn progress_under_writers(bed: &Testbed, base: u64) -> Vec<Value> {
             "200ms",
             &bed.dm("snap"),
         ]);
-        running.line_where(|line| line["type"] == "progress");
+        running.line_where(is_progress);
         for writer in 0..WRITERS {
             let stop = &stop;
             scope.spawn(move || write_until(bed, base + writer * 4, stop));
         }
-        running.line_where(|line| number(line, "writes_in_flight") == WRITERS);
+        running.line_where(|line| is_progress(line) && number(line, "writes_in_flight") == WRITERS);
         let mut lines = Vec::new();
-        while lines.len() < 8 {
-            match running.next_line() {
-                Some(line) if line["type"] == "progress" => lines.push(line),
-                Some(line) if line["type"] == "summary" => break,
-                Some(_) => {}
-                None => break,
-            }
+        while lines.iter().filter(|line| accept(line)).count() < enough {
+            let line = running.line_where(|line| is_progress(line) || line["type"] == "summary");
+            assert!(is_progress(&line), "the merge ended first; until then: {lines:#?}");
+            lines.push(line);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopper);
+        bed.slow_down(0);
         running.wait().expect(0);
         lines
-    });
-    assert!(lines.len() >= 5, "only {} lines of progress", lines.len());
-    lines
+    })
 }
 
 /// The median over several lines: a single one may fall between two writes.
@@ -78,7 +94,7 @@ fn writes_outside_of_the_run_are_counted_and_not_held() {
     bed.write_snapshot((0..200).map(|i| i * 5), 3);
     bed.slow_down_one("real", 30);
     // No exception lies there: these writes go straight to the origin.
-    let lines = progress_under_writers(&bed, 3000);
+    let lines = progress_under_writers(&bed, 3000, 8, |_| true);
     assert_eq!(median(&lines, "writes_in_flight"), WRITERS);
     assert_eq!(median(&lines, "kernel_writes_in_flight"), WRITERS);
     assert_eq!(median(&lines, "writes_held"), 0);
@@ -102,17 +118,21 @@ fn writes_into_the_run_in_progress_are_held() {
     // first of them, and the writers wait in the first.
     bed.write_snapshot(0..1024, 3);
     bed.slow_down_one("cow", 400);
-    let lines = progress_under_writers(&bed, 0);
-    let held: Vec<&Value> = lines.iter().filter(|line| number(line, "writes_held") > 0).collect();
+    let lines = progress_under_writers(&bed, 0, 3, |line| number(line, "writes_held") > 0);
     for line in &lines {
         let run = &line["current"];
-        let writes = line["in_flight"].as_array().unwrap();
-        let overlapping = writes.iter().filter(|write| overlaps(write, run)).count() as u64;
-        let marked = writes.iter().filter(|write| write["held"] == true).count() as u64;
-        assert_eq!(number(line, "writes_held"), marked);
-        assert!(marked <= overlapping, "{line}");
+        for write in line["in_flight"].as_array().unwrap() {
+            let concerned = write["held"] == true || write["awaited"] == true;
+            let published =
+                matches!(run["phase"].as_str(), Some("drain" | "copy" | "flush" | "commit"));
+            assert_eq!(concerned, published && overlaps(write, run), "{write} beside {run}");
+        }
+        let held = |write: &&Value| write["held"] == true;
+        let counted = line["in_flight"].as_array().unwrap().iter().filter(held).count();
+        assert_eq!(number(line, "writes_held"), counted as u64);
     }
-    assert!(!held.is_empty(), "no write was held in: {lines:#?}");
+    // They stay in the run until it is committed: what is held now was held before.
+    assert!(lines.iter().any(|line| number(line, "writes_held") == WRITERS), "{lines:#?}");
 }
 
 fn overlaps(write: &Value, run: &Value) -> bool {

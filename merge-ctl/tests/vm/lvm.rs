@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::merge_ctl::{merge_ctl, promised_runs_of};
 use super::testbed::{AlignedBuffer, BLOCK, dmsetup, mix, run, stamp};
@@ -58,7 +58,9 @@ impl VolumeGroup {
 
 impl Drop for VolumeGroup {
     fn drop(&mut self) {
-        let lvm = |arguments: &[&str]| Command::new("lvm").args(arguments).status();
+        let lvm = |arguments: &[&str]| {
+            Command::new("lvm").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status()
+        };
         // The first may meet a merge that lvm2's own poller still looks after.
         for _ in 0..5 {
             if lvm(&["vgremove", "-qff", "-y", &self.name]).is_ok_and(|status| status.success()) {
@@ -100,12 +102,12 @@ fn monitor_sees_a_merge_that_lvconvert_started() {
     group.write_snapshot();
     let promised_content = group.content("snap");
     let promised = promised_runs_of(&group.path("snap-cow"));
-    let slow = SlowDisk::new(&group);
+    let throttled = Throttled::new();
     lvm(&["lvconvert", "-q", "--merge", "-b", &group.volume("snap")]);
 
     let ended = merge_ctl(&["monitor", "--output", "json", &group.volume("data")]).expect(0);
 
-    drop(slow);
+    drop(throttled);
     let seen = ended.runs();
     assert!(!seen.is_empty());
     assert_eq!(seen, promised[promised.len() - seen.len()..]);
@@ -114,20 +116,20 @@ fn monitor_sees_a_merge_that_lvconvert_started() {
 }
 
 /// Slows a merge down by the kernel's own throttle, which has an effect on loop devices.
-struct SlowDisk;
+struct Throttled;
 
-impl SlowDisk {
-    const THROTTLE: &str = "/sys/module/dm_snapshot/parameters/snapshot_copy_throttle";
+impl Throttled {
+    const PARAMETER: &str = "/sys/module/dm_snapshot/parameters/snapshot_copy_throttle";
 
-    fn new(_: &VolumeGroup) -> Self {
-        std::fs::write(Self::THROTTLE, "1").unwrap();
+    fn new() -> Self {
+        std::fs::write(Self::PARAMETER, "1").unwrap();
         Self
     }
 }
 
-impl Drop for SlowDisk {
+impl Drop for Throttled {
     fn drop(&mut self) {
-        std::fs::write(Self::THROTTLE, "100").unwrap();
+        std::fs::write(Self::PARAMETER, "100").unwrap();
     }
 }
 

@@ -62,6 +62,8 @@ pub(crate) fn merge_ctl(arguments: &[&str]) -> Ended {
 pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    /// Whether its lines are JSON; else they are taken as strings.
+    json: bool,
     lines: Vec<Value>,
 }
 
@@ -76,18 +78,17 @@ impl Running {
             .spawn()
             .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout, lines: Vec::new() }
+        let json = arguments.contains(&"json");
+        Self { child, stdout, json, lines: Vec::new() }
     }
 
-    /// The next JSON line; none at the end.
+    /// Its next line; none at the end.
     pub(crate) fn next_line(&mut self) -> Option<Value> {
         let mut line = String::new();
         if self.stdout.read_line(&mut line).unwrap() == 0 {
             return None;
         }
-        let value: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("not a JSON line: {error}: {line:?}"));
-        assert_eq!(value["schema"], 1, "{line}");
+        let value = if self.json { parse(&line) } else { Value::String(line) };
         self.lines.push(value.clone());
         Some(value)
     }
@@ -123,6 +124,13 @@ impl Running {
             .map(|stderr| std::io::read_to_string(stderr).unwrap())
             .unwrap_or_default()
     }
+}
+
+fn parse(line: &str) -> Value {
+    let value: Value = serde_json::from_str(line)
+        .unwrap_or_else(|error| panic!("not a JSON line: {error}: {line:?}"));
+    assert_eq!(value["schema"], 1, "{line}");
+    value
 }
 
 /// The runs that the merge of this testbed's snapshot must have, read from its exception store.
