@@ -4,12 +4,17 @@
 //! Not for a real host: it makes and removes device-mapper devices of its own.
 
 #[path = "../tests/vm/testbed.rs"]
-#[allow(dead_code, reason = "the tests use all of it, the demo a part")]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "made for the tests, which use all of it and panic where they fail"
+)]
 mod testbed;
 
 use std::collections::HashMap;
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -29,15 +34,34 @@ fn main() -> ExitCode {
     let promised = bed.image("snap");
     println!("Both devices are slowed down; {WRITERS} writers begin to write to the origin.");
     bed.slow_down(1);
+    let (merged, begun, writes) = merge_under_writers(&bed);
+    match merged {
+        Ok(status) if status.success() => {
+            bed.slow_down(0);
+            prove(&bed, &promised, &writes, &begun)
+        }
+        Ok(status) => {
+            eprintln!("demo: merge-ctl start: {status}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("demo: cannot run merge-ctl: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
+/// Runs `merge-ctl start` while the writers write; tells how it ended, when the merge began, and
+/// what was written.
+fn merge_under_writers(bed: &Testbed) -> (io::Result<ExitStatus>, Begun, Vec<Written>) {
     let stop = AtomicBool::new(false);
     let log = Mutex::new(Vec::new());
     let (merged, begun) = thread::scope(|scope| {
         for writer in 0..WRITERS {
-            let (bed, stop, log) = (&bed, &stop, &log);
+            let (stop, log) = (&stop, &log);
             scope.spawn(move || write_until(bed, writer, stop, log));
         }
-        let watch = scope.spawn(|| watch_for_the_merge(&bed, &stop));
+        let watch = scope.spawn(|| watch_for_the_merge(bed, &stop));
         thread::sleep(Duration::from_millis(500));
         let merged = Command::new("merge-ctl")
             .args(["start", "--yes", &bed.dm("snap")])
@@ -46,20 +70,7 @@ fn main() -> ExitCode {
         stop.store(true, Ordering::Relaxed);
         (merged, watch.join().expect("the watch does not panic"))
     });
-    match merged {
-        Ok(status) if status.success() => {}
-        Ok(status) => {
-            eprintln!("demo: merge-ctl start: {status}");
-            return ExitCode::FAILURE;
-        }
-        Err(error) => {
-            eprintln!("demo: cannot run merge-ctl: {error}");
-            return ExitCode::FAILURE;
-        }
-    }
-    bed.slow_down(0);
-    let writes = log.into_inner().expect("no writer panicked");
-    prove(&bed, promised, &writes, &begun)
+    (merged, begun, log.into_inner().expect("no writer panicked"))
 }
 
 /// A long sequential write, random 4 KiB writes, writers that interleave, and one more sequential
@@ -68,9 +79,9 @@ fn write_history(bed: &Testbed) {
     println!("The snapshot is written to: sequentially, at random, by interleaved writers.");
     let seed = 2;
     bed.write_snapshot(0..8192, seed);
-    bed.write_snapshot((0..300).map(|i| 8192 + mix(i) % (BLOCKS - 8192)), seed + 1);
+    bed.write_snapshot((0..400).map(|i| 8192 + mix(i) % (BLOCKS - 8192)), seed + 1);
     let streams = [12_000, 16_000, 20_000, 24_000];
-    let interleaved = (0..75_u64).flat_map(move |i| {
+    let interleaved = (0..110_u64).flat_map(move |i| {
         streams.into_iter().flat_map(move |stream| (0..4).map(move |k| stream + i * 4 + k))
     });
     bed.write_snapshot(interleaved, seed + 2);
@@ -119,44 +130,29 @@ fn watch_for_the_merge(bed: &Testbed, stop: &AtomicBool) -> Begun {
             break;
         }
         not_before = asked;
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(20));
     }
     Begun { not_before, not_after: Instant::now() }
 }
 
 /// Compares every byte of the origin with what the snapshot held, plus what was written since.
-fn prove(bed: &Testbed, promised: Vec<u8>, writes: &[Written], begun: &Begun) -> ExitCode {
+fn prove(bed: &Testbed, promised: &[u8], writes: &[Written], begun: &Begun) -> ExitCode {
     let found = bed.image("origin");
-    let may_be = allowed_seeds(writes, begun);
-    let mut expected = vec![0; BLOCK];
-    let (mut from_snapshot, mut from_writer, mut wrong) = (0, 0, Vec::new());
-    for block in 0..BLOCKS {
-        let at = block as usize * BLOCK..(block as usize + 1) * BLOCK;
-        let (held, content) = (&promised[at.clone()], &found[at]);
-        let allowed = may_be.get(&block);
-        if allowed.is_none_or(|allowed| allowed.snapshot) && held == content {
-            from_snapshot += 1;
-            continue;
-        }
-        let matches = allowed.is_some_and(|allowed| {
-            allowed.seeds.iter().any(|seed| {
-                stamp(&mut expected, *seed, block);
-                expected == content
-            })
-        });
-        if matches { from_writer += 1 } else { wrong.push(block) }
-    }
+    let Compared { from_snapshot, from_writer, wrong } =
+        compare(promised, &found, &allowed_content(writes, begun));
     let table = dmsetup(&["table", &bed.dm("origin")]);
     let snapshot_gone = !bed.path("snap").exists();
     println!();
-    println!("Proof: {} writes during the demo; {BLOCKS} blocks of 4 KiB compared:", writes.len());
-    println!("  {from_snapshot} hold what the snapshot held, {from_writer} what was written since");
+    println!("Proof: {BLOCKS} blocks of 4 KiB compared, after {} writes to them:", writes.len());
+    println!(
+        "  {from_snapshot} hold what the snapshot held, {from_writer} what was written since;"
+    );
     println!("  {} are wrong{}", wrong.len(), if wrong.is_empty() { "." } else { ":" });
     for block in wrong.iter().take(10) {
         println!("    block {block}");
     }
-    println!("  the origin's table: {}", table.trim());
-    println!("  the snapshot is {}", if snapshot_gone { "gone." } else { "STILL THERE." });
+    println!("  the origin's table is `{}`;", table.trim());
+    println!("  the snapshot is {}.", if snapshot_gone { "gone" } else { "STILL THERE" });
     if wrong.is_empty() && table.contains("linear") && snapshot_gone {
         println!("Every byte is right.");
         ExitCode::SUCCESS
@@ -164,6 +160,36 @@ fn prove(bed: &Testbed, promised: Vec<u8>, writes: &[Written], begun: &Begun) ->
         println!("THE PROOF FAILED.");
         ExitCode::FAILURE
     }
+}
+
+/// Blocks by where their content comes from.
+#[derive(Default)]
+struct Compared {
+    from_snapshot: usize,
+    from_writer: usize,
+    wrong: Vec<u64>,
+}
+
+fn compare(promised: &[u8], found: &[u8], allowed: &HashMap<u64, Allowed>) -> Compared {
+    let mut compared = Compared::default();
+    let mut written = vec![0; BLOCK];
+    for block in 0..BLOCKS {
+        let at = block as usize * BLOCK..(block as usize + 1) * BLOCK;
+        let (held, content) = (&promised[at.clone()], &found[at]);
+        let allowed = allowed.get(&block);
+        let mut was_written = |seed: &u64| {
+            stamp(&mut written, *seed, block);
+            written == content
+        };
+        if allowed.is_none_or(|allowed| allowed.snapshot) && held == content {
+            compared.from_snapshot += 1;
+        } else if allowed.is_some_and(|allowed| allowed.seeds.iter().any(&mut was_written)) {
+            compared.from_writer += 1;
+        } else {
+            compared.wrong.push(block);
+        }
+    }
+    compared
 }
 
 /// What a block may hold.
@@ -174,7 +200,7 @@ struct Allowed {
 
 /// A write that ended before the merge began is undone by it; one that began after holds; one in
 /// between may be either.
-fn allowed_seeds(writes: &[Written], begun: &Begun) -> HashMap<u64, Allowed> {
+fn allowed_content(writes: &[Written], begun: &Begun) -> HashMap<u64, Allowed> {
     let mut blocks: HashMap<u64, Allowed> = HashMap::new();
     for write in writes {
         let allowed = blocks

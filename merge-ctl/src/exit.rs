@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use merge_ctl::dm::resolve::ResolveError;
 use merge_ctl::dm::{DmError, DmErrorKind};
-use merge_ctl::merge::preflight::Refusal;
+use merge_ctl::merge::preflight::{Obstacle, Refusal};
 
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +46,12 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if error.is::<Usage>() || error.is::<ResolveError>() {
         return Exit::Usage;
     }
-    if error.is::<Refusal>() {
-        return Exit::Refused;
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return match refusal.obstacle {
+            Obstacle::Unfit => Exit::Refused,
+            Obstacle::StillMerging => Exit::StillMerging,
+            Obstacle::Failed => Exit::Failed,
+        };
     }
     let dm = error.chain().find_map(|cause| cause.downcast_ref::<DmError>());
     match dm.map(|error| error.kind) {

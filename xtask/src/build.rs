@@ -1,4 +1,4 @@
-//! merge-ctl and its VM tests, static, as they go into the VMs.
+//! merge-ctl, its VM tests and its demo, static, as they go into the VMs.
 //!
 //! They have a target directory of their own, because other flags would make cargo rebuild the
 //! contributor's every time.
@@ -23,6 +23,15 @@ pub(crate) fn merge_ctl(workspace: &Workspace) -> Result<PathBuf> {
         .cargo_build("building merge-ctl, static, for the VMs")
         .context("merge-ctl does not build")?;
     Ok(target_dir(workspace).join(TARGET).join("release/merge-ctl"))
+}
+
+/// Builds what `cargo xtask demo` runs inside its VM; returns its path.
+pub(crate) fn demo(workspace: &Workspace) -> Result<PathBuf> {
+    ebpf::build(workspace)?;
+    let mut cargo = static_cargo(workspace, "build");
+    cargo.args(["--package", "merge-ctl", "--example", "demo"]);
+    cargo.cargo_build("building the demo").context("the demo does not build")?;
+    Ok(target_dir(workspace).join(TARGET).join("release/examples/demo"))
 }
 
 /// Builds the tests that run inside a VM; returns their program's path.

@@ -5,6 +5,7 @@
 
 mod build;
 mod cpio;
+mod demo;
 mod ebpf;
 mod initramfs;
 mod kernels;
@@ -43,6 +44,8 @@ enum Task {
     Lint,
     /// Run everything: lints, unit tests, and the integration tests on real kernels
     Test(test::Args),
+    /// Watch a real merge in a disposable VM, live in this terminal, and see it proved right
+    Demo(demo::Args),
     /// Run a command as root in a disposable VM; its output here, its exit status ours
     Vm(vm::Args),
 }
@@ -78,6 +81,7 @@ fn run(task: Task) -> Result<u8> {
             lint::run(&workspace).map(|()| 0)
         }
         Task::Test(args) => test::run(&workspace, &args),
+        Task::Demo(args) => demo::run(&workspace, &args),
         Task::Vm(args) => vm::run(&workspace, &args),
     }
 }

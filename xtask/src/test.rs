@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -11,6 +12,9 @@ use crate::run::say;
 use crate::vm::Vm;
 use crate::workspace::Workspace;
 use crate::{build, ebpf, lint, setup};
+
+/// All tests take a few minutes on one kernel; what takes longer hangs.
+const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -105,6 +109,7 @@ fn on_kernel(
     command.extend(filter.iter().cloned());
     let mut vm = Vm::new(kernel);
     vm.copies = programs.map(Path::to_owned).into();
+    vm.timeout = Some(TIMEOUT);
     let mut tally = Tally::new(std::io::stdout());
     let status = vm.run_into(workspace, &command, &mut tally, &mut std::io::stderr());
     tally.verdict(step, status)

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use merge_ctl::dm::{Control, Host, SnapshotStatus, resolve};
+use merge_ctl::dm::{Control, Host, resolve};
 use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::merge::live::LiveExecutor;
 use merge_ctl::merge::memory::LockedMemory;
@@ -19,20 +19,6 @@ pub(crate) fn run(options: &Finish) -> anyhow::Result<ExitCode> {
     let host = Host::read(&control)?;
     let origin = resolve::resolve(&host, &options.origin)?;
     let label = origin.label();
-    if let Some(SnapshotStatus::Usage(usage)) = &origin.status
-        && origin.merge().is_some()
-        && !usage.is_empty()
-    {
-        eprintln!(
-            "merge-ctl: the merge into {label} is not done.\nWatch it: merge-ctl monitor {label}"
-        );
-        return Ok(Exit::StillMerging.into());
-    }
-    if matches!(origin.status, Some(SnapshotStatus::MergeFailed | SnapshotStatus::Invalid)) {
-        let refusal = preflight::finish(&host, origin).map(drop).unwrap_err();
-        eprintln!("merge-ctl: {refusal}");
-        return Ok(Exit::Failed.into());
-    }
     let finish = preflight::finish(&host, origin)?;
     match (origin.owner(), origin.volume()) {
         (Owner::Lvm, Some(volume)) => {

@@ -82,7 +82,10 @@ impl Following<'_> {
     ///
     /// # Errors
     /// What cannot be printed, read from the terminal, or finished.
-    pub(crate) async fn to_the_end(&mut self, mut model: Model) -> anyhow::Result<(Model, Ended)> {
+    pub(crate) async fn until_the_end(
+        &mut self,
+        mut model: Model,
+    ) -> anyhow::Result<(Model, Ended)> {
         let mut ticker = every(SAMPLE_EVERY);
         let mut done_since = None;
         loop {

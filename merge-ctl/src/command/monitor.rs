@@ -67,7 +67,7 @@ async fn follow(
     face.show(&model, &first.runs)?;
     let mut onlooker = Onlooker(device.owner());
     let mut following = Following { sampler: &mut sampler, face, finisher: &mut onlooker, signals };
-    let (model, ended) = following.to_the_end(model).await?;
+    let (model, ended) = following.until_the_end(model).await?;
     Ok((model, ended, sampler))
 }
 

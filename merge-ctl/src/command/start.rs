@@ -114,7 +114,7 @@ async fn show(
         finisher: &mut finisher,
         signals: &mut signals,
     };
-    let (model, _) = following.to_the_end(model).await?;
+    let (model, _) = following.until_the_end(model).await?;
     face.end(&model)?;
     Ok(live::exit_of(&model).into())
 }

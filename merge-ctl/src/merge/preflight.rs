@@ -15,10 +15,23 @@ use crate::units::{DeviceNumber, Sectors};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}\n{way_out}")]
 pub struct Refusal {
+    /// What sort of obstacle it is.
+    pub obstacle: Obstacle,
     /// What is in the way.
     pub reason: String,
     /// What to do about it.
     pub way_out: String,
+}
+
+/// Obstacles that call for different answers of a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// What was asked for does not fit what is there.
+    Unfit,
+    /// The merge still runs.
+    StillMerging,
+    /// The merge failed, or its store is invalid.
+    Failed,
 }
 
 /// What is merged, and how.
@@ -96,7 +109,7 @@ pub fn check<'a>(
 }
 
 fn refusal(reason: impl Into<String>, way_out: impl Into<String>) -> Refusal {
-    Refusal { reason: reason.into(), way_out: way_out.into() }
+    Refusal { obstacle: Obstacle::Unfit, reason: reason.into(), way_out: way_out.into() }
 }
 
 fn a_snapshot<'a>(host: &Host, device: &'a Device) -> Result<&'a SnapshotArgs, Refusal> {
@@ -319,17 +332,20 @@ pub fn finish(host: &Host, origin: &Device) -> Result<Finish, Refusal> {
     match &origin.status {
         Some(SnapshotStatus::Usage(usage)) if usage.is_empty() => {}
         Some(SnapshotStatus::Usage(_)) => {
-            return Err(refusal(
-                format!("The merge into {label} is not done."),
-                format!("Watch it: merge-ctl monitor {label}."),
-            ));
+            return Err(Refusal {
+                obstacle: Obstacle::StillMerging,
+                reason: format!("The merge into {label} is not done."),
+                way_out: format!("Watch it: merge-ctl monitor {label}."),
+            });
         }
         _ => {
-            return Err(refusal(
-                format!("The merge into {label} has failed, or its store is invalid."),
-                "Do not suspend or resume the device. Deactivate it fully, so that the metadata \
-                 is read again from disk.",
-            ));
+            return Err(Refusal {
+                obstacle: Obstacle::Failed,
+                reason: format!("The merge into {label} has failed, or its store is invalid."),
+                way_out: "Do not suspend or resume the device. Deactivate it fully, so that the \
+                          metadata is read again from disk."
+                    .to_owned(),
+            });
         }
     }
     at_rest(origin)?;
@@ -430,11 +446,13 @@ mod tests {
 
     #[test]
     fn devices_in_other_hands_are_refused() {
-        for change in
-            [(|device: &mut Device| device.info.suspended = true) as fn(&mut Device), |device| {
-                device.info.inactive_table = true
-            }]
-        {
+        fn suspend(device: &mut Device) {
+            device.info.suspended = true;
+        }
+        fn load(device: &mut Device) {
+            device.info.inactive_table = true;
+        }
+        for change in [suspend as fn(&mut Device), load] {
             for index in [1, 3] {
                 let mut host = picture();
                 change(&mut host.devices[index]);
