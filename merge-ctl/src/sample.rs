@@ -24,6 +24,8 @@ pub struct MergeIdentity {
     pub cow_dev: DeviceNumber,
     /// Who has to finish the merge.
     pub owner: Owner,
+    /// Whether the merge-ctl that takes the samples finishes it as soon as it is done.
+    pub finished_here: bool,
     /// The snapshot's chunk size.
     pub chunk_size: ChunkSize,
     /// The origin's size.

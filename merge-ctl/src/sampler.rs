@@ -259,6 +259,8 @@ fn identity(
         real_dev,
         cow_dev,
         owner: origin.owner(),
+        // Only who starts a merge knows the snapshot's device, and sees the merge to its end.
+        finished_here: snapshot.is_some(),
         chunk_size: args.chunk_size,
         size: origin.size(),
         siblings: siblings.map(Device::label).collect(),

@@ -34,6 +34,7 @@ use latency::LatencyLog;
 use phases::PhaseLog;
 use rate::{Point, Window};
 use stalls::StallWatch;
+use writes::Comparison;
 
 /// One merge as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +104,7 @@ pub(crate) struct Memory {
     phases: PhaseLog,
     latency: LatencyLog,
     stalls: StallWatch,
+    in_flight: Comparison,
 }
 
 impl Model {
@@ -170,7 +172,7 @@ impl Model {
         self.take_runs(sample);
         self.take_progress(sample);
         self.phases = self.memory.phases.at(sample.at_ns, self.current.as_ref());
-        self.writes = Writes::at(sample, self.identity.chunk_size);
+        self.writes = Writes::at(sample, self.identity.chunk_size, &mut self.memory.in_flight);
         self.latency = self.memory.latency.push(sample);
         self.take_stalls();
         self.verdict = verdict::of(&self);

@@ -16,6 +16,7 @@ fn identity(owner: Owner, tier: ProbeTier) -> MergeIdentity {
         real_dev: dev(1),
         cow_dev: dev(2),
         owner,
+        finished_here: false,
         chunk_size: ChunkSize::from_sectors(8).unwrap(),
         size: Sectors(8 * 1000),
         siblings: Vec::new(),

@@ -1,25 +1,22 @@
 //! One sentence that says where the time goes, or what is wrong.
 
 use super::{Model, PhaseTime, State};
-use crate::sample::{End, Owner, Phase};
+use crate::sample::{End, Phase};
 
 /// Phases below this share of the time are not worth a sentence.
 const WORTH_SAYING: f64 = 0.25;
 
 pub(super) fn of(model: &Model) -> String {
     match model.state {
-        State::Merging => where_the_time_goes(model),
+        State::Merging => where_the_time_goes(model, &model.phases.last_minute),
         State::Scheduled => {
             "The volume is in use: LVM begins the merge at its next activation.".to_owned()
         }
         State::Stalled | State::Suspended => stalled(model),
-        State::DoneNotFinished => match model.identity.owner {
-            Owner::Lvm => "All is merged; lvm2 has yet to drop the snapshot.".to_owned(),
-            Owner::DeviceMapper => {
-                "All is merged; the origin still carries the merge target.".to_owned()
-            }
-        },
-        State::Finished => "All is merged, and the origin is a plain device again.".to_owned(),
+        State::DoneNotFinished | State::Finished => {
+            let time = &model.phases.since_start;
+            format!("All is merged. {}", where_the_time_goes(model, time)).trim_end().to_owned()
+        }
         State::Failed => failed(model),
         State::Invalid => {
             "The exception store is invalid: what was not merged yet cannot be merged.".to_owned()
@@ -52,29 +49,37 @@ fn failed(model: &Model) -> String {
     format!("{how} Do not suspend or resume the origin: deactivate it fully, then merge again.")
 }
 
-fn where_the_time_goes(model: &Model) -> String {
+/// The phase, or the pair of them, that takes most of the time, and what a run costs.
+fn where_the_time_goes(model: &Model, time: &PhaseTime) -> String {
     if !model.sees_runs() {
         return "Without kprobes nobody can say where the time goes.".to_owned();
     }
-    let time = &model.phases.last_minute;
     if model.totals.runs == 0 || time.total_ns() == 0 {
-        return "No run has finished yet.".to_owned();
+        return match model.state {
+            State::Merging => "No run has finished yet.".to_owned(),
+            _ => String::new(),
+        };
     }
+    // A small write each, and both wait for the device to have it on stable storage: to whoever
+    // asks why a merge is slow they are one.
     let overhead = time.share(Phase::Flush) + time.share(Phase::Commit);
     let (phase, share) = largest(time);
-    if overhead >= WORTH_SAYING && overhead >= share {
-        return format!(
-            "{:.0} % of the time is flush and commit: runs have {:.1} chunks on average and take \
-             {:.1} ms each.",
-            overhead * 100.0,
-            model.totals.chunks as f64 / model.totals.runs as f64,
-            model.phases.since_start.total_ns() as f64 / 1e6 / model.totals.runs as f64,
-        );
-    }
+    let (share, spent_on) = match overhead >= share {
+        true => (overhead, "flushing the origin and clearing exceptions"),
+        false => (share, spent_on(phase)),
+    };
     if share < WORTH_SAYING {
-        return "The time goes evenly into all phases.".to_owned();
+        return format!("The time goes evenly into all phases: {}.", runs(model));
     }
-    format!("{:.0} % of the time {}.", share * 100.0, spent_on(phase))
+    format!("{:.0} % of the time is {spent_on}: {}.", share * 100.0, runs(model))
+}
+
+/// How many runs, how large, and what each takes.
+fn runs(model: &Model) -> String {
+    let runs = model.totals.runs as f64;
+    let chunks = model.totals.chunks as f64 / runs;
+    let run_ms = model.phases.since_start.total_ns() as f64 / 1e6 / runs;
+    format!("{runs} runs of {chunks:.1} chunks on average, {run_ms:.1} ms each")
 }
 
 fn largest(time: &PhaseTime) -> (Phase, f64) {
@@ -87,11 +92,11 @@ fn largest(time: &PhaseTime) -> (Phase, f64) {
 
 const fn spent_on(phase: Phase) -> &'static str {
     match phase {
-        Phase::Metadata => "goes into reading metadata from the COW device",
-        Phase::Siblings => "the merge waits for copies into sibling snapshots",
-        Phase::Drain => "the merge waits for application writes in flight",
-        Phase::Copy => "goes into copying data to the origin",
-        Phase::Flush => "goes into flushing the origin's device",
-        Phase::Commit => "goes into clearing exceptions on the COW device",
+        Phase::Metadata => "reading metadata from the COW device",
+        Phase::Siblings => "waiting for copies into sibling snapshots",
+        Phase::Drain => "waiting for application writes in flight",
+        Phase::Copy => "copying data to the origin",
+        Phase::Flush => "flushing the origin's device",
+        Phase::Commit => "clearing exceptions on the COW device",
     }
 }

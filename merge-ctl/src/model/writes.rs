@@ -1,5 +1,6 @@
 //! Application writes in flight, and what the run in progress has to do with them.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::sample::{CurrentRun, InFlightWrite, KernelInFlight, Phase, Sample};
@@ -16,6 +17,9 @@ pub struct Writes {
     pub awaited: u64,
     /// The kernel's own count, to check ours by.
     pub kernel: Option<KernelInFlight>,
+    /// Whether the two have differed, in the same direction, at several samples in a row. One
+    /// alone means nothing: they are not taken at the same instant.
+    pub counts_differ: bool,
     /// Oldest first.
     pub listed: Vec<Write>,
 }
@@ -49,7 +53,11 @@ pub enum Relation {
 }
 
 impl Writes {
-    pub(super) fn at(sample: &Sample, chunk_size: ChunkSize) -> Option<Self> {
+    pub(super) fn at(
+        sample: &Sample,
+        chunk_size: ChunkSize,
+        comparison: &mut Comparison,
+    ) -> Option<Self> {
         let io = sample.io.as_ref()?;
         let run = sample.current.as_ref().and_then(|run| PublishedRun::of(run, chunk_size));
         let listed: Vec<Write> = io
@@ -70,8 +78,33 @@ impl Writes {
             held: count(Relation::Held) as u64,
             awaited: count(Relation::Awaited) as u64,
             kernel: sample.kernel_in_flight,
+            counts_differ: comparison.differ(io.writes_in_flight, sample.kernel_in_flight),
             listed,
         })
+    }
+}
+
+/// How many samples in a row two counts must differ to mean something.
+const SAMPLES_THAT_COUNT: u32 = 5;
+
+/// Compares our count of writes in flight with the kernel's, sample by sample.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Comparison {
+    last: Option<Ordering>,
+    in_a_row: u32,
+}
+
+impl Comparison {
+    fn differ(&mut self, ours: u64, kernel: Option<KernelInFlight>) -> bool {
+        let order = kernel.map(|kernel| ours.cmp(&kernel.writes));
+        let order = order.filter(|order| order.is_ne());
+        self.in_a_row = match order {
+            None => 0,
+            Some(_) if order == self.last => self.in_a_row + 1,
+            Some(_) => 1,
+        };
+        self.last = order;
+        self.in_a_row >= SAMPLES_THAT_COUNT
     }
 }
 
@@ -141,6 +174,19 @@ mod tests {
         assert_eq!(relation(Phase::Copy, 111, 512, 200), Relation::Held);
         assert_eq!(relation(Phase::Copy, 112, 4096, 200), Relation::Free);
         assert_eq!(relation(Phase::Copy, 80, 0, 200), Relation::Free, "a flush touches nothing");
+    }
+
+    #[test]
+    fn counts_differ_only_when_they_do_so_again_and_again() {
+        let kernel = |writes| Some(KernelInFlight { reads: 0, writes });
+        let mut comparison = Comparison::default();
+        for _ in 0..4 {
+            assert!(!comparison.differ(3, kernel(2)));
+        }
+        assert!(comparison.differ(3, kernel(1)));
+        assert!(!comparison.differ(3, kernel(4)), "the other way round is another matter");
+        assert!(!comparison.differ(3, kernel(3)));
+        assert!(!comparison.differ(3, None));
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub fn next(model: &Model) -> String {
              suspended it has to resume it: dmsetup resume {}",
             printable(&model.identity.origin)
         ),
+        State::DoneNotFinished if model.identity.finished_here => {
+            "All data is merged; the merge is being finished.".to_owned()
+        }
         State::DoneNotFinished => match owner {
             Owner::DeviceMapper => format!(
                 "All data is merged. What is left is to put the plain table back and drop the \

@@ -24,6 +24,7 @@ fn identity() -> MergeIdentity {
         real_dev: dev(1),
         cow_dev: dev(2),
         owner: Owner::Lvm,
+        finished_here: false,
         chunk_size: ChunkSize::from_sectors(8).expect("a power of two"),
         size: Sectors(100 << 21),
         siblings: Vec::new(),
@@ -81,7 +82,7 @@ fn writes() -> Writes {
         })
         .collect();
     let kernel = Some(KernelInFlight { reads: 2, writes: 13 });
-    Writes { in_flight: 13, held: 3, awaited: 0, kernel, listed }
+    Writes { in_flight: 13, held: 3, awaited: 0, kernel, counts_differ: false, listed }
 }
 
 fn latency(count: u64, per_s: f64, p50_ms: u64, p99_ms: u64, max_ms: u64) -> Latency {
@@ -337,6 +338,7 @@ pub(crate) fn nasty() -> Model {
         in_flight: count,
         held: count,
         awaited: count,
+        counts_differ: true,
         kernel: Some(KernelInFlight { reads: count, writes: 0 }),
         listed: vec![write; 40],
     });

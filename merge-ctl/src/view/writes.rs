@@ -38,7 +38,7 @@ fn title(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
 }
 
 /// How many there are, how many wait for the merge or it for them, and the kernel's own count
-/// where it is another one: `writes in flight: 13, 3 held`.
+/// where it keeps being another one: `writes in flight: 13, 3 held`.
 pub(super) fn counts(writes: &Writes, width: u16, theme: &Theme) -> Line<'static> {
     let mut parts = vec![
         part(1, "writes in flight: ", theme.title()),
@@ -50,7 +50,7 @@ pub(super) fn counts(writes: &Writes, width: u16, theme: &Theme) -> Line<'static
             parts.push(part(2, text, theme.relation(relation)));
         }
     }
-    if let Some(kernel) = writes.kernel.filter(|kernel| kernel.writes != writes.in_flight) {
+    if let Some(kernel) = writes.kernel.filter(|_| writes.counts_differ) {
         let text = format!(", the kernel counts {}", human::count_short(kernel.writes));
         parts.push(part(3, text, theme.faint()));
     }
