@@ -100,7 +100,7 @@ pub(crate) struct Live {
     /// What the eBPF programs may watch
     #[arg(long, value_enum, default_value_t = Probes::Full)]
     pub(crate) probes: Probes,
-    /// Time between two lines of progress, such as 1s or 200ms
+    /// Time between two lines of progress, 200ms at the least
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub(crate) interval: Duration,
     /// Call it a stall when something waits for longer than this

@@ -10,7 +10,7 @@ use merge_ctl::view::terminal::TerminalGuard;
 use merge_ctl::view::theme::Theme;
 use merge_ctl::view::{self, Merges, ViewState};
 
-use super::face::Wish;
+use super::wish::Wish;
 
 /// The dashboard and what it remembers between two drawings.
 pub(crate) struct Dashboard {

@@ -9,18 +9,8 @@ use merge_ctl::output::{advice, json, plain};
 use merge_ctl::sample::Run;
 
 use super::dashboard::Dashboard;
+use super::wish::Wish;
 use crate::cli::{Live, Output};
-
-/// What the user wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// Leave the view; the merge goes on.
-    Leave,
-    /// Show the next merge.
-    Next,
-    /// Show the one before.
-    Previous,
-}
 
 /// One of the ways to show a merge.
 pub(crate) enum Face {

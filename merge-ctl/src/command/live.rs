@@ -11,7 +11,8 @@ use merge_ctl::sampler::Sampler;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::face::{Face, Wish};
+use super::face::Face;
+use super::wish::Wish;
 use crate::cli::{Live, Output, Probes};
 use crate::exit::Exit;
 

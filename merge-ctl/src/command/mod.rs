@@ -8,3 +8,4 @@ pub(crate) mod live;
 pub(crate) mod monitor;
 pub(crate) mod start;
 pub(crate) mod status;
+pub(crate) mod wish;

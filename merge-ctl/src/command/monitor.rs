@@ -11,8 +11,9 @@ use merge_ctl::sample::Owner;
 use merge_ctl::sampler::Sampler;
 
 use super::chooser;
-use super::face::{Face, Wish};
+use super::face::Face;
 use super::live::{self, Ended, Finisher, Following, LeaveSignals};
+use super::wish::Wish;
 use crate::cli::{Live, Monitor, Output};
 use crate::exit::{Exit, NoMerge};
 

@@ -8,14 +8,14 @@ use super::merge_ctl::{merge_ctl, promised_runs_of};
 use super::testbed::{AlignedBuffer, BLOCK, dmsetup, mix, run, stamp};
 
 /// A volume group on a loop device, with one volume and a snapshot of it.
-struct VolumeGroup {
-    name: String,
+pub(crate) struct VolumeGroup {
+    pub(crate) name: String,
     image: PathBuf,
     disk: String,
 }
 
 impl VolumeGroup {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         run("modprobe", &["loop"]);
         let image = PathBuf::from(format!("/tmp/{name}.img"));
         run("truncate", &["-s", "160M", image.to_str().unwrap()]);
@@ -37,7 +37,7 @@ impl VolumeGroup {
         PathBuf::from(format!("/dev/mapper/{}-{volume}", self.name))
     }
 
-    fn write_snapshot(&self) {
+    pub(crate) fn write_snapshot(&self) {
         let file = std::fs::File::options().write(true).open(self.path("snap")).unwrap();
         let mut buffer = AlignedBuffer::new(BLOCK);
         for block in (0..1500).chain((0..150).map(|i| mix(i) % 12_000)) {

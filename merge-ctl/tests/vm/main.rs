@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
+mod device_mapper;
 mod failures;
 mod in_flight;
 mod leaving;
 mod lvm;
 mod merge_ctl;
+mod nudge;
 mod refusals;
 mod runs;
 mod siblings;

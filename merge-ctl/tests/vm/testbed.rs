@@ -52,12 +52,6 @@ impl Testbed {
     /// An origin of `mib` MiB full of a pattern, and an empty snapshot with chunks of
     /// `chunk_sectors`.
     pub(crate) fn new(name: &str, mib: u64, chunk_sectors: u64) -> Self {
-        LOAD_MODULES.call_once(|| {
-            run("modprobe", &["brd", &format!("rd_nr={RAM_DISKS}"), "rd_size=524288"]);
-            for module in ["dm-snapshot", "dm-delay", "dm-flakey"] {
-                run("modprobe", &[module]);
-            }
-        });
         let bed = Self {
             name: name.to_owned(),
             sectors: mib * 1024 * 1024 / SECTOR,
@@ -199,8 +193,17 @@ impl Drop for Testbed {
     }
 }
 
-fn ram_disk() -> String {
+/// The path of a RAM disk that no other test has right now.
+pub(crate) fn ram_disk() -> String {
+    LOAD_MODULES.call_once(load_modules);
     format!("/dev/ram{}", NEXT_RAM_DISK.fetch_add(1, Ordering::Relaxed) % RAM_DISKS)
+}
+
+fn load_modules() {
+    run("modprobe", &["brd", &format!("rd_nr={RAM_DISKS}"), "rd_size=524288"]);
+    for module in ["dm-snapshot", "dm-delay", "dm-flakey"] {
+        run("modprobe", &[module]);
+    }
 }
 
 fn create(name: &str, table: &str) {
@@ -208,7 +211,7 @@ fn create(name: &str, table: &str) {
 }
 
 /// A new exception store begins with a chunk of zeros.
-fn wipe_header(path: &std::path::Path) {
+pub(crate) fn wipe_header(path: &std::path::Path) {
     let mut file = File::options().write(true).open(path).unwrap();
     file.write_all(&[0; 1024 * 1024]).unwrap();
     file.sync_all().unwrap();

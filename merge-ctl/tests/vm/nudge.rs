@@ -1,8 +1,4 @@
-//! A merge through lvm2 on a real kernel, and how soon lvm2 notices its end when it is nudged.
-//!
-//! Ignored by default: it wants root, device-mapper, lvm2, and a volume group that has an origin
-//! `data` with a snapshot `snap` that holds changes. `MERGE_CTL_SCRATCH_VG=vg lvm2 --ignored`
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
+//! How soon lvm2 notices the end of a merge when it is nudged.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +6,8 @@ use merge_ctl::dm::{Control, DeviceId, Host};
 use merge_ctl::lvm::lvm2::{Lvm, LvmError, MergeStart};
 use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::sample::Owner;
+
+use super::lvm::VolumeGroup;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// lvm2 alone looks every 15 s; a nudge must do clearly better on the slowest machine.
@@ -25,18 +23,20 @@ fn wait_until(what: &str, patience: Duration, mut done: impl FnMut() -> bool) ->
 }
 
 #[test]
-#[ignore = "needs root, device-mapper, lvm2 and a scratch volume group"]
+#[ignore = "needs a VM: cargo xtask test"]
 fn a_nudge_makes_lvm2_finish_at_once() {
-    let vg = std::env::var("MERGE_CTL_SCRATCH_VG").expect("MERGE_CTL_SCRATCH_VG names a group");
+    let group = VolumeGroup::new("nudge");
+    group.write_snapshot();
+    let vg = &*group.name;
     let (lvm, control) = (Lvm::find().unwrap(), Control::open().unwrap());
-    let snapshot = VolumeName::new(&vg, "snap").to_dm();
-    let origin = VolumeName::new(&vg, "data").to_dm();
+    let snapshot = VolumeName::new(vg, "snap").to_dm();
+    let origin = VolumeName::new(vg, "data").to_dm();
     let host = Host::read(&control).unwrap();
     assert_eq!(host.by_name(&snapshot).unwrap().owner(), Owner::Lvm);
     assert_eq!(host.by_name(&snapshot).unwrap().label(), format!("{vg}/snap"));
     let volumes = lvm.volumes().unwrap();
     assert!(volumes.iter().any(|volume| volume.lv == "snap" && volume.is_thick_snapshot()));
-    let error = lvm.merge_in_background(&vg, "absent").unwrap_err();
+    let error = lvm.merge_in_background(vg, "absent").unwrap_err();
     assert!(
         matches!(&error, LvmError::Failed { words, .. } if words.contains("absent")),
         "{error}"
@@ -44,7 +44,7 @@ fn a_nudge_makes_lvm2_finish_at_once() {
     println!("{error}");
 
     let begin = Instant::now();
-    assert_eq!(lvm.merge_in_background(&vg, "snap").unwrap(), MergeStart::Started);
+    assert_eq!(lvm.merge_in_background(vg, "snap").unwrap(), MergeStart::Started);
     println!("lvconvert returned after {:?}", begin.elapsed());
     let merged = wait_until("merge", PATIENCE, || {
         let status = control.status(DeviceId::Name(&origin), true).unwrap();
@@ -52,7 +52,7 @@ fn a_nudge_makes_lvm2_finish_at_once() {
     });
     println!("the kernel was done after {merged:?}");
     let begin = Instant::now();
-    lvm.poll(&vg, "data").unwrap();
+    lvm.poll(vg, "data").unwrap();
     println!("lvchange --poll y returned after {:?}", begin.elapsed());
     let gone = || Host::read(&control).unwrap().merges().next().is_none();
     println!("the origin was a plain device after {:?} more", wait_until("table", NUDGED, gone));

@@ -1,10 +1,5 @@
-//! Every device-mapper command against a real kernel: a snapshot over two scratch disks is merged
-//! live and finished.
-//!
-//! Ignored by default: it wants root, device-mapper, and two scratch disks whose content is lost.
-//! `MERGE_CTL_SCRATCH=/dev/ram0,/dev/ram1 device_mapper --ignored --test-threads=1`
-
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
+//! Every device-mapper command against a real kernel: a snapshot over two RAM disks is merged live
+//! and finished, by the library's own hands.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,6 +13,8 @@ use merge_ctl::dm::{
 };
 use merge_ctl::units::{ChunkSize, DeviceNumber, Sectors};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::testbed::{ram_disk, wipe_header};
 
 const SIZE: Sectors = Sectors(65_536);
 const OLD: &[u8] = &[0x11; 4096];
@@ -59,12 +56,10 @@ impl Drop for Stack {
 }
 
 fn scratch() -> (DeviceNumber, DeviceNumber) {
-    let disks = std::env::var("MERGE_CTL_SCRATCH").expect("MERGE_CTL_SCRATCH names two disks");
-    let (origin, cow) = disks.split_once(',').expect("two disks with a comma between");
-    // An empty first chunk makes a new exception store.
-    File::options().write(true).open(cow).unwrap().write_all_at(&[0; 4096], 0).unwrap();
+    let (origin, cow) = (ram_disk(), ram_disk());
+    wipe_header(Path::new(&cow));
     let dev = |path: &str| nodes::block_device_of(Path::new(path)).unwrap().unwrap();
-    (dev(origin), dev(cow))
+    (dev(&origin), dev(&cow))
 }
 
 fn write(name: &str, chunk: u64, content: &[u8]) {
@@ -85,7 +80,7 @@ fn linear(device: DeviceNumber) -> Target {
 }
 
 #[test]
-#[ignore = "needs root, device-mapper and scratch disks"]
+#[ignore = "needs a VM: cargo xtask test"]
 fn a_snapshot_is_merged_live_and_finished() {
     let (disk, cow_disk) = scratch();
     let mut stack = Stack { control: Control::open().unwrap(), made: Vec::new() };
