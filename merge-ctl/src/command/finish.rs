@@ -5,21 +5,21 @@ use std::process::ExitCode;
 use anyhow::Context;
 use merge_ctl::dm::{Control, Host, resolve};
 use merge_ctl::lvm::lvm2::Lvm;
+use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::live::LiveExecutor;
 use merge_ctl::merge::memory::LockedMemory;
-use merge_ctl::merge::preflight;
 use merge_ctl::sample::Owner;
 
-use crate::cli::Finish;
+use crate::cli;
 use crate::exit::Exit;
 
 /// Finishes the merge, or says why not.
-pub(crate) fn run(options: &Finish) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &cli::Finish) -> anyhow::Result<ExitCode> {
     let control = Control::open()?;
     let host = Host::read(&control)?;
     let origin = resolve::resolve(&host, &options.origin)?;
     let label = origin.label();
-    let finish = preflight::finish(&host, origin)?;
+    let finish = Finish::of(&host, origin)?;
     match (origin.owner(), origin.volume()) {
         (Owner::Lvm, Some(volume)) => {
             Lvm::find()?.poll(&volume.vg, &volume.lv)?;

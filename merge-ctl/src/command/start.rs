@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use merge_ctl::dm::{Control, Host, SnapshotStatus, Usage, holders, resolve};
 use merge_ctl::lvm::lvm2::{Lvm, MergeStart};
+use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::handover::Handover;
 use merge_ctl::merge::live::LiveExecutor;
 use merge_ctl::merge::memory::LockedMemory;
@@ -170,7 +171,7 @@ impl Finisher for Driver<'_> {
                 let origin = host
                     .by_name(&handover.origin)
                     .with_context(|| format!("{} is gone", handover.origin))?;
-                let finish = preflight::finish(&host, origin)?;
+                let finish = Finish::of(&host, origin)?;
                 let _locked = LockedMemory::lock().context("cannot lock memory")?;
                 finish.carry_out(&mut LiveExecutor::new(control, [self.plan.origin]))?;
                 Ok(())

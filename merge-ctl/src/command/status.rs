@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target, Usage, resolve};
+use merge_ctl::output::human;
 use merge_ctl::sample::Owner;
 use merge_ctl::units::DeviceNumber;
 use serde::Serialize;
@@ -170,7 +171,7 @@ fn cells(row: &Row) -> [String; 7] {
         row.origin.clone().unwrap_or_else(|| "-".into()),
         format!("{}{suspended}", row.state),
         amount(row),
-        row.chunk_bytes.map_or_else(|| "-".into(), human_bytes),
+        row.chunk_bytes.map_or_else(|| "-".into(), human::io_size),
         row.open_count.to_string(),
     ]
 }
@@ -178,28 +179,16 @@ fn cells(row: &Row) -> [String; 7] {
 /// How full a snapshot is, what a merge has left, how many snapshots an origin has.
 fn amount(row: &Row) -> String {
     match (row.kind, row.allocated_bytes, row.total_bytes, row.left_bytes) {
-        ("merge", _, _, Some(left)) => format!("{} left", human_bytes(left)),
+        ("merge", _, _, Some(left)) => format!("{} left", human::bytes(left)),
         ("snapshot", Some(allocated), Some(total), _) if total > 0 => {
             let percent = allocated as f64 * 100.0 / total as f64;
-            format!("{percent:.1} % of {}", human_bytes(total))
+            format!("{percent:.1} % of {}", human::bytes(total))
         }
         ("origin", ..) => match row.snapshots {
             Some(1) => "1 snapshot".into(),
             count => format!("{} snapshots", count.unwrap_or(0)),
         },
         _ => "-".into(),
-    }
-}
-
-/// `512 B`, `4 KiB`, `1.5 GiB`: whole numbers without a fraction.
-fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let power = (bytes.max(1).ilog2() / 10) as usize;
-    let number = bytes as f64 / (1_u64 << (power * 10)) as f64;
-    if number.fract() == 0.0 {
-        format!("{number} {}", UNITS[power])
-    } else {
-        format!("{number:.1} {}", UNITS[power])
     }
 }
 
@@ -252,7 +241,7 @@ mod tests {
         let expected = "\
 NAME     KIND      OF    STATE               FILL OR LEFT    CHUNK   OPEN
 data     origin    -     active              1 snapshot      -       1
-vg/snap  snapshot  data  active              5.0 % of 40 MiB  4 KiB   0
+vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
 ";
         // The widths follow the widest cell, so the lines are compared word by word.
         let words = |text: &str| -> Vec<String> {
@@ -295,14 +284,5 @@ vg/snap  snapshot  data  active              5.0 % of 40 MiB  4 KiB   0
         assert_eq!(names, ["data", "vg/snap"]);
         let error = rows(&host, Some("real")).unwrap_err().to_string();
         assert!(error.contains("its table is linear"), "{error}");
-    }
-
-    #[test]
-    fn bytes_read_well() {
-        for (bytes, text) in [(0, "0 B"), (512, "512 B"), (4096, "4 KiB"), (1 << 20, "1 MiB")] {
-            assert_eq!(human_bytes(bytes), text);
-        }
-        assert_eq!(human_bytes(1_610_612_736), "1.5 GiB");
-        assert!(human_bytes(u64::MAX).ends_with("EiB"));
     }
 }

@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use super::finish::Finish;
 use super::handover::Handover;
 use crate::dm::holders::{Holder, Holders};
 use crate::dm::{Device, Host, SnapshotArgs, SnapshotStatus, Table, Target};
@@ -108,7 +107,7 @@ pub fn check<'a>(
     Ok(Plan { snapshot: device, origin, args: args.clone(), to_merge, way, notes })
 }
 
-fn refusal(reason: impl Into<String>, way_out: impl Into<String>) -> Refusal {
+pub(super) fn refusal(reason: impl Into<String>, way_out: impl Into<String>) -> Refusal {
     Refusal { obstacle: Obstacle::Unfit, reason: reason.into(), way_out: way_out.into() }
 }
 
@@ -226,7 +225,7 @@ fn its_origin<'a>(
 }
 
 /// A device that is suspended, or has a second table, is in somebody else's hands.
-fn at_rest(device: &Device) -> Result<(), Refusal> {
+pub(super) fn at_rest(device: &Device) -> Result<(), Refusal> {
     let label = device.label();
     if device.info.suspended {
         return Err(refusal(
@@ -317,46 +316,6 @@ fn handover(snapshot: &Device, origin: &Device, args: &SnapshotArgs) -> Handover
     }
 }
 
-/// How a merge that is done is finished: the origin keeps its snapshots, or becomes plain.
-///
-/// # Errors
-/// Where there is nothing to finish, or it is not ours to finish.
-pub fn finish(host: &Host, origin: &Device) -> Result<Finish, Refusal> {
-    let label = origin.label();
-    let Some(args) = origin.merge() else {
-        return Err(refusal(
-            format!("No snapshot is being merged into {label}."),
-            "There is nothing to finish. `merge-ctl status` lists what there is.",
-        ));
-    };
-    match &origin.status {
-        Some(SnapshotStatus::Usage(usage)) if usage.is_empty() => {}
-        Some(SnapshotStatus::Usage(_)) => {
-            return Err(Refusal {
-                obstacle: Obstacle::StillMerging,
-                reason: format!("The merge into {label} is not done."),
-                way_out: format!("Watch it: merge-ctl monitor {label}."),
-            });
-        }
-        _ => {
-            return Err(Refusal {
-                obstacle: Obstacle::Failed,
-                reason: format!("The merge into {label} has failed, or its store is invalid."),
-                way_out: "Do not suspend or resume the device. Deactivate it fully, so that the \
-                          metadata is read again from disk."
-                    .to_owned(),
-            });
-        }
-    }
-    at_rest(origin)?;
-    let siblings = args.real.number().is_some_and(|real| host.snapshots_of(real).next().is_some());
-    let plain = match siblings {
-        true => Target::SnapshotOrigin { real: args.real.clone() },
-        false => Target::Linear { device: args.real.clone(), offset: Sectors(0) },
-    };
-    Ok(Finish { origin: origin.info.name.clone(), plain: Table::single(origin.size(), plain) })
-}
-
 fn join(words: &[String], none: &str) -> String {
     if words.is_empty() { none.to_owned() } else { words.join(", ") }
 }
@@ -374,12 +333,13 @@ impl fmt::Display for Names<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::dm::host::tests::device;
     use std::path::PathBuf;
 
-    fn picture() -> Host {
+    /// An origin with one sound snapshot.
+    pub(in crate::merge) fn picture() -> Host {
         Host {
             devices: vec![
                 device(0, "real", "0 800 linear 7:0 0", ""),
@@ -497,30 +457,5 @@ mod tests {
         let plan = check(&host, &host.devices[3], &nobody).unwrap();
         let Way::Lvm { vg, snapshot, origin, origin_in_use } = plan.way else { panic!() };
         assert_eq!((&*vg, &*snapshot, &*origin, origin_in_use), ("vg", "sn-ap", "data", false));
-    }
-
-    #[test]
-    fn only_a_merge_that_is_done_is_finished() {
-        let merging = |status: &str| {
-            let mut host = picture();
-            host.devices[1] = device(1, "origin", "0 800 snapshot-merge 253:0 253:2 P 8", status);
-            host.devices[3] = device(3, "other", "0 800 snapshot 253:9 253:8 P 8", "16/400 16");
-            host
-        };
-        let host = merging("16/400 16");
-        let plain = finish(&host, &host.devices[1]).unwrap().plain;
-        assert_eq!(plain, Table::parse("0 800 linear 253:0 0").unwrap());
-
-        let mut host = merging("16/400 16");
-        host.devices[3].table = Table::parse("0 800 snapshot 253:0 253:8 P 8").unwrap();
-        let plain = finish(&host, &host.devices[1]).unwrap().plain;
-        assert_eq!(plain, Table::parse("0 800 snapshot-origin 253:0").unwrap());
-
-        for status in ["24/400 16", "Merge failed", "Invalid", "Overflow", "Unknown"] {
-            let host = merging(status);
-            finish(&host, &host.devices[1]).unwrap_err();
-        }
-        let host = picture();
-        finish(&host, &host.devices[1]).unwrap_err();
     }
 }

@@ -25,8 +25,8 @@ pub fn next(model: &Model) -> String {
         }
         State::DoneNotFinished => match owner {
             Owner::DeviceMapper => format!(
-                "All data is merged. What is left is to put the plain table back and drop the \
-                 snapshot: merge-ctl finish {name}"
+                "All data is merged. What is left is to put the plain table back: merge-ctl finish \
+                 {name}"
             ),
             Owner::Lvm => format!(
                 "All data is merged. lvm2 finishes it by itself at its next look; if nobody \

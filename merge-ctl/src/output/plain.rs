@@ -283,14 +283,14 @@ fn stalls_summary(model: &Model, text: &mut String) {
     push_line(text, &line);
 }
 
-/// What the probes lost, in words; none where they lost nothing.
+/// What the probes lost, in words; none where they lost nothing. A run that was under way when they
+/// were attached is not lost: nobody could have seen it whole.
 pub fn lost(model: &Model) -> Option<String> {
     let dropped = &model.dropped;
     let words: Vec<_> = [
         (dropped.runs, "finished run"),
         (dropped.in_flight, "write in flight"),
         (dropped.merges, "merge"),
-        (dropped.half_seen, "half-seen run"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
