@@ -31,6 +31,14 @@ impl Face {
         })
     }
 
+    /// The same for a merge that has begun: where there is no dashboard to be had, lines must do.
+    pub(crate) fn new_or_lines(output: Output, live: &Live) -> Self {
+        Self::new(output, live).unwrap_or_else(|error| {
+            eprintln!("merge-ctl: no dashboard can be shown here: {error}");
+            Self::Lines(Lines::new(false, live.interval))
+        })
+    }
+
     /// Shows the first model of a merge.
     pub(crate) fn begin(&mut self, model: &Model, place: (usize, usize)) -> io::Result<()> {
         match self {

@@ -14,7 +14,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::face::Face;
 use super::wish::Wish;
 use crate::cli::{Live, Output, Probes};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 
 /// How often the kernel is asked for the status. Asking takes the snapshot's lock for writing, so
 /// it must not be often; the probes tell an end at once.
@@ -79,6 +79,15 @@ pub(crate) struct Following<'a> {
 }
 
 impl Following<'_> {
+    /// Shows the merge from its first model on, to its end or until the user leaves.
+    ///
+    /// # Errors
+    /// As [`Self::until_the_end`].
+    pub(crate) async fn show(mut self, model: Model) -> anyhow::Result<Model> {
+        self.face.begin(&model, (0, 1))?;
+        self.until_the_end(model).await.map(|(model, _)| model)
+    }
+
     /// Follows the merge from `model` on.
     ///
     /// # Errors
@@ -118,18 +127,18 @@ impl Following<'_> {
 }
 
 /// The output that was asked for, or that fits where it goes.
-pub(crate) fn output(live: &Live) -> Output {
-    live.output.unwrap_or_else(|| {
-        let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
-        if terminal { Output::Tui } else { Output::Plain }
-    })
-}
-
-/// The same where there is nothing to look at.
-pub(crate) fn lines_only(live: &Live) -> Output {
-    match output(live) {
-        Output::Json => Output::Json,
-        Output::Tui | Output::Plain => Output::Plain,
+///
+/// # Errors
+/// A dashboard that was asked for and has no terminal: to be found out before a merge begins.
+pub(crate) fn output(live: &Live) -> Result<Output, Usage> {
+    let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+    match live.output {
+        Some(Output::Tui) if !terminal => {
+            Err(Usage("the dashboard needs a terminal: try --output plain".to_owned()))
+        }
+        Some(output) => Ok(output),
+        None if terminal => Ok(Output::Tui),
+        None => Ok(Output::Plain),
     }
 }
 

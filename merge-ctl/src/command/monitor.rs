@@ -24,7 +24,7 @@ const PATIENCE_WITH_LVM: Duration = Duration::from_secs(20);
 
 /// Shows one merge after the other, until the user leaves or there is nothing more to see.
 pub(crate) async fn run(options: &Monitor) -> anyhow::Result<ExitCode> {
-    let output = live::output(&options.live);
+    let output = live::output(&options.live)?;
     let control = Control::open()?;
     let mut host = Host::read(&control)?;
     let Some(mut origin) = pick(&host, options.origin.as_deref(), output, &control).await? else {

@@ -13,13 +13,13 @@ use merge_ctl::merge::live::LiveExecutor;
 use merge_ctl::merge::memory::LockedMemory;
 use merge_ctl::merge::preflight::{self, Plan, Way};
 use merge_ctl::model::Model;
-use merge_ctl::output::human;
+use merge_ctl::output::{advice, human};
 use merge_ctl::probe::Probe;
 use merge_ctl::sampler::Sampler;
 
 use super::face::Face;
 use super::live::{self, Finisher, Following, LeaveSignals};
-use crate::cli::{Live, Start};
+use crate::cli::{Output, Start};
 use crate::exit::Exit;
 
 /// How long lvm2 may take to drop the snapshot once it was told to look.
@@ -29,6 +29,7 @@ const NUDGE_EVERY: Duration = Duration::from_secs(10);
 
 /// Merges the snapshot and shows it.
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
+    let output = live::output(&options.live)?;
     let control = Control::open()?;
     let host = Host::read(&control)?;
     let device = resolve::resolve(&host, &options.snapshot)?;
@@ -50,8 +51,14 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     let stall_after_ns = live::nanoseconds(options.live.stall_after);
     let model = Model::first(sampler.identity().clone(), &first, stall_after_ns);
     match begin(&plan, sampler.control())? {
-        Begun::Merging => show(sampler, model, &plan, &options.live, signals).await,
-        Begun::Scheduled(words) => scheduled(sampler, model, &plan, &options.live, &words),
+        Begun::Merging => {
+            let face = Face::new_or_lines(output, &options.live);
+            show(sampler, model, &plan, face, signals).await
+        }
+        Begun::Scheduled(words) => {
+            let output = if output == Output::Tui { Output::Plain } else { output };
+            scheduled(sampler, model, &plan, Face::new_or_lines(output, &options.live), &words)
+        }
     }
 }
 
@@ -103,40 +110,44 @@ async fn show(
     mut sampler: Sampler,
     model: Model,
     plan: &Plan<'_>,
-    options: &Live,
+    mut face: Face,
     mut signals: LeaveSignals,
 ) -> anyhow::Result<ExitCode> {
-    let mut face = Face::new(live::output(options), options)?;
-    face.begin(&model, (0, 1))?;
     let mut finisher = Driver::new(plan);
-    let mut following = Following {
+    let following = Following {
         sampler: &mut sampler,
         face: &mut face,
         finisher: &mut finisher,
         signals: &mut signals,
     };
-    let (model, _) = following.until_the_end(model).await?;
-    face.end(&model)?;
-    Ok(live::exit_of(&model).into())
+    let come_back = advice::come_back(&model);
+    match following.show(model).await {
+        Ok(model) => {
+            face.end(&model)?;
+            Ok(live::exit_of(&model).into())
+        }
+        Err(error) => {
+            // The view has failed, the merge has not.
+            drop(face);
+            eprintln!("merge-ctl: {}", come_back.unwrap_or_default());
+            Err(error)
+        }
+    }
 }
 
 fn scheduled(
     mut sampler: Sampler,
     model: Model,
     plan: &Plan<'_>,
-    options: &Live,
+    face: Face,
     words: &str,
 ) -> anyhow::Result<ExitCode> {
-    let model = model.next(&sampler.sample_scheduled());
     let origin = plan.origin.label();
     eprintln!(
         "merge-ctl: {origin} is in use, so LVM has recorded the merge and begins it at the next \
-         activation of {origin}.\nlvm2 says: {words}\nStop or unmount what uses it, then: lvchange \
-         -an {origin} && lvchange -ay {origin} && merge-ctl monitor {origin}"
+         activation of {origin}. lvm2 says: {words}"
     );
-    if let Face::Lines(mut lines) = Face::new(live::lines_only(options), options)? {
-        lines.end(&model)?;
-    }
+    face.end(&model.next(&sampler.sample_scheduled()))?;
     Ok(Exit::StillMerging.into())
 }
 

@@ -248,7 +248,7 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
         };
         assert_eq!(words(&text)[..3], words(expected));
-        assert_eq!(words(&text)[3], "held merge - merging, suspended 1 MiB left 16 KiB 1");
+        assert_eq!(words(&text)[3], "held merge - merging, suspended 1.0 MiB left 16 KiB 1");
         assert_eq!(words(&text)[4], "done merge - done, not finished 0 B left 4 KiB 0");
         assert_eq!(words(&text)[5], "lost snapshot 7:5 invalid - 4 KiB 1");
         let column = |line: &str| line.find("4 KiB").or(line.find("CHUNK"));
