@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -16,11 +16,10 @@ use crate::lvm::names::{Layer, VolumeName};
 use crate::probe::{Event, Probe, What};
 use crate::sample::{ChunkRange, Dropped, End, KernelView, MergeIdentity, ProbeTier, Run, Sample};
 use crate::store::{FileSource, Opened, Store};
-use crate::units::{DeviceNumber, Sectors};
+use crate::units::DeviceNumber;
 
-/// More metadata than this is not read for the map: it would take longer than anybody waits for a
-/// first screen.
-const MAX_METADATA_READ: Sectors = Sectors(64 * 1024 * 1024 / 512);
+/// How long the exception store may be read for the map: nobody waits longer for a first screen.
+const MAX_STORE_READ: Duration = Duration::from_secs(2);
 
 /// One merge, and everything that its samples are read from.
 pub struct Sampler {
@@ -37,6 +36,9 @@ pub struct Sampler {
 
 impl Sampler {
     /// For the merge of the snapshot with these arguments into `origin`, begun or about to begin.
+    ///
+    /// # Errors
+    /// Where a device below has no number in the kernel's table.
     pub fn new(
         control: Control,
         mut probe: Probe,
@@ -194,20 +196,22 @@ impl Sampler {
         }
     }
 
-    /// What the exception store holds, in rising order; nothing where it cannot be read, or would
-    /// take too long.
+    /// What the exception store holds, in rising order; nothing where it cannot be read in time.
     fn to_do(&self) -> Option<Vec<ChunkRange>> {
-        let status = self.control.status(DeviceId::Dev(self.identity.origin_dev), true).ok()?;
-        let usage = status.snapshot().and_then(|snapshot| snapshot.usage());
-        if usage.is_some_and(|usage| usage.metadata > MAX_METADATA_READ) {
-            return None;
-        }
         let source = FileSource::open(&block_device_path(self.identity.cow_dev)?).ok()?;
         let Ok(Opened::Usable(store)) = Store::open(source, Some(self.identity.size)) else {
             return None;
         };
+        let deadline = Instant::now() + MAX_STORE_READ;
         let mut chunks = Vec::new();
-        store.survey(|placed| chunks.push(placed.exception.old_chunk)).ok()?;
+        for placed in store.exceptions() {
+            let placed = placed.ok()?;
+            // The clock is asked once an area: as often as the device.
+            if placed.place.entry == 0 && Instant::now() > deadline {
+                return None;
+            }
+            chunks.push(placed.exception.old_chunk);
+        }
         chunks.sort_unstable();
         Some(ranges(&chunks))
     }

@@ -19,9 +19,10 @@ pub(crate) static MERGES: HashMap<u64, RunInProgress> = HashMap::with_max_entrie
 #[map]
 pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(4 * MAX_MERGES, 0);
 
-/// Finished runs, and ends of merges.
+/// Finished runs, and ends of merges: room for some 9,000, that is a good while of a merge in memory
+/// whose runs are all of one chunk.
 #[map]
-pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
 
 /// Which devices are watched, by the low bits of their minor numbers.
 #[map]
