@@ -8,6 +8,10 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the macros hand each program its context by value"
+)]
 
 mod io;
 mod kernel;
