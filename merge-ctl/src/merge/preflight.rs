@@ -253,33 +253,49 @@ fn not_in_use(snapshot: &Device, holders: &impl HoldersOf) -> Result<(), Refusal
     ))
 }
 
-/// The origin's content changes under its users: a file system would not survive it.
+/// The origin's content changes under its users, and a file system would not survive it: only
+/// processes that have the device itself open may go on.
 fn origin_free(origin: &Device, holders: &impl HoldersOf) -> Result<Vec<String>, Refusal> {
     if origin.info.open_count == 0 {
         return Ok(Vec::new());
     }
     let label = origin.label();
     let found = holders.holders_of(origin.info.dev);
-    let mount = found.0.iter().find(|holder| matches!(holder, Holder::Mount { .. } | Holder::Swap));
-    match mount {
-        Some(Holder::Mount { path }) => Err(refusal(
-            format!("The origin {label} is mounted on {}.", path.display()),
-            format!(
-                "Its content changes in an instant, which a mounted file system does not survive: \
-                 `umount {}` first.",
-                path.display()
-            ),
-        )),
-        Some(_) => Err(refusal(
-            format!("The origin {label} is used as swap."),
-            "Its content changes in an instant: `swapoff` it first.",
+    match in_the_way(&found) {
+        Some((how, way_out)) => Err(refusal(
+            format!("The origin {label} is {how}."),
+            format!("Its content changes in an instant: {way_out}."),
         )),
         None => Ok(vec![format!(
-            "The origin {label} is open ({}): what its users hold in memory of it will be out of \
-             date.",
-            Names(&found)
+            "The origin {label} is open ({found}): what its users hold in memory of it will be \
+             out of date."
         )]),
     }
+}
+
+/// The user of an origin that would not survive the merge, and how to be rid of it; nothing where
+/// all users are processes that can be seen.
+fn in_the_way(holders: &Holders) -> Option<(String, String)> {
+    if holders.0.is_empty() {
+        return Some((
+            "open, by somebody who cannot be seen from here".to_owned(),
+            "it may be mounted in another namespace or lie behind a loop device; find out, and \
+             stop it first"
+                .to_owned(),
+        ));
+    }
+    holders.0.iter().find_map(|holder| match holder {
+        Holder::Mount { path } => Some((
+            format!("mounted on {}", path.display()),
+            format!("no mounted file system survives that; `umount {}` first", path.display()),
+        )),
+        Holder::Swap => Some(("used as swap".to_owned(), "`swapoff` it first".to_owned())),
+        Holder::Device { name } => Some((
+            format!("below {name}"),
+            format!("who uses it through {name} cannot be seen; deactivate {name} first"),
+        )),
+        Holder::Process { .. } => None,
+    })
 }
 
 fn by_lvm(device: &Device, origin: &Device) -> Result<Way, Refusal> {
@@ -438,10 +454,18 @@ pub(super) mod tests {
 
         let mut host = picture();
         host.devices[1].info.open_count = 1;
-        let mounted = |_| Holders(vec![Holder::Mount { path: PathBuf::from("/srv") }]);
-        let error = check(&host, &host.devices[3], &mounted).unwrap_err().to_string();
-        assert!(error.contains("umount /srv"), "{error}");
-        let open = |_| Holders(vec![Holder::Process { comm: "fio".to_owned(), pid: 7 }]);
+        let process = || Holder::Process { comm: "fio".to_owned(), pid: 7 };
+        for (holders, word) in [
+            (vec![process(), Holder::Mount { path: PathBuf::from("/srv") }], "umount /srv"),
+            (vec![Holder::Swap], "swapoff"),
+            (vec![Holder::Device { name: "crypt".to_owned() }], "below crypt"),
+            (vec![], "cannot be seen"),
+        ] {
+            let held = |_| Holders(holders.clone());
+            let error = check(&host, &host.devices[3], &held).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        let open = |_| Holders(vec![process()]);
         let plan = check(&host, &host.devices[3], &open).unwrap();
         assert!(plan.notes[0].contains("fio[7]"), "{:?}", plan.notes);
     }
