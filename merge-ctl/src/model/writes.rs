@@ -1,9 +1,9 @@
 //! Application writes in flight, and what the run in progress has to do with them.
 
 use std::cmp::Ordering;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use crate::sample::{CurrentRun, InFlightWrite, KernelInFlight, Phase, Sample};
+use crate::sample::{CurrentRun, InFlightWrite, IoSample, KernelInFlight, Phase, Sample};
 use crate::units::{ChunkSize, SECTOR_BYTES};
 
 /// Application writes in flight on the origin.
@@ -17,8 +17,9 @@ pub struct Writes {
     pub awaited: u64,
     /// The kernel's own count, to check ours by.
     pub kernel: Option<KernelInFlight>,
-    /// Whether the two have differed, in the same direction, at several samples in a row. One
-    /// alone means nothing: they are not taken at the same instant.
+    /// Whether the two have contradicted each other, in the same direction, at several samples in a
+    /// row. One alone means nothing: they are not taken at the same instant. Nor does it mean
+    /// anything that the kernel counts more where writes are longer than a chunk.
     pub counts_differ: bool,
     /// Oldest first.
     pub listed: Vec<Write>,
@@ -78,10 +79,24 @@ impl Writes {
             held: count(Relation::Held) as u64,
             awaited: count(Relation::Awaited) as u64,
             kernel: sample.kernel_in_flight,
-            counts_differ: comparison.differ(io.writes_in_flight, sample.kernel_in_flight),
+            counts_differ: comparison
+                .differ(io.writes_in_flight..=parts(io, chunk_size), sample.kernel_in_flight),
             listed,
         })
     }
+}
+
+/// How many the kernel may count at the most: it cuts a write at every chunk, and counts the parts.
+fn parts(io: &IoSample, chunk_size: ChunkSize) -> u64 {
+    if io.writes_in_flight > io.in_flight.len() as u64 {
+        // Those that are not listed may be of any length.
+        return u64::MAX;
+    }
+    let parts_of = |write: &InFlightWrite| {
+        let end = write.sector + u64::from(write.bytes).div_ceil(SECTOR_BYTES).max(1);
+        chunk_size.chunk_of(end - 1) - chunk_size.chunk_of(write.sector) + 1
+    };
+    io.in_flight.iter().map(parts_of).sum()
 }
 
 /// How many samples in a row two counts must differ to mean something.
@@ -95,9 +110,12 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    fn differ(&mut self, ours: u64, kernel: Option<KernelInFlight>) -> bool {
-        let order = kernel.map(|kernel| ours.cmp(&kernel.writes));
-        let order = order.filter(|order| order.is_ne());
+    fn differ(&mut self, ours: RangeInclusive<u64>, kernel: Option<KernelInFlight>) -> bool {
+        let order = kernel.and_then(|kernel| match kernel.writes {
+            fewer if fewer < *ours.start() => Some(Ordering::Less),
+            more if more > *ours.end() => Some(Ordering::Greater),
+            _ => None,
+        });
         self.in_a_row = match order {
             None => 0,
             Some(_) if order == self.last => self.in_a_row + 1,
@@ -147,6 +165,7 @@ impl PublishedRun {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::IoTotals;
 
     fn current(phase: Phase) -> CurrentRun {
         CurrentRun {
@@ -181,12 +200,34 @@ mod tests {
         let kernel = |writes| Some(KernelInFlight { reads: 0, writes });
         let mut comparison = Comparison::default();
         for _ in 0..4 {
-            assert!(!comparison.differ(3, kernel(2)));
+            assert!(!comparison.differ(3..=5, kernel(2)));
         }
-        assert!(comparison.differ(3, kernel(1)));
-        assert!(!comparison.differ(3, kernel(4)), "the other way round is another matter");
-        assert!(!comparison.differ(3, kernel(3)));
-        assert!(!comparison.differ(3, None));
+        assert!(comparison.differ(3..=5, kernel(1)));
+        assert!(!comparison.differ(3..=5, kernel(6)), "the other way round is another matter");
+        assert!(!comparison.differ(3..=5, kernel(5)));
+        assert!(!comparison.differ(3..=5, None));
+    }
+
+    #[test]
+    fn the_kernel_counts_the_parts_of_a_write() {
+        let write = |sector, bytes| InFlightWrite {
+            sector,
+            bytes,
+            queued_ns: 0,
+            pid: 1,
+            comm: String::new(),
+        };
+        let mut io = IoSample {
+            writes: IoTotals::default(),
+            reads: IoTotals::default(),
+            writes_in_flight: 4,
+            reads_in_flight: 0,
+            in_flight: vec![write(0, 65536), write(4, 4096), write(8, 4096), write(8, 0)],
+        };
+        let chunk_size = ChunkSize::from_sectors(8).unwrap();
+        assert_eq!(parts(&io, chunk_size), 16 + 2 + 1 + 1);
+        io.writes_in_flight = 5;
+        assert_eq!(parts(&io, chunk_size), u64::MAX);
     }
 
     #[test]
