@@ -3,6 +3,7 @@
 //! Each subcommand lives in a file of its name and asks for what it needs itself, so any of them
 //! works first on a fresh clone. The network is reached through apt and cargo only.
 
+mod bench;
 mod build;
 mod cpio;
 mod ebpf;
@@ -43,6 +44,8 @@ enum Task {
     Lint,
     /// Run everything: lints, unit tests, and the integration tests on real kernels
     Test(test::Args),
+    /// Measure what merge-ctl costs; prints Markdown
+    Bench(bench::Args),
     /// Run a command as root in a disposable VM; its output here, its exit status ours
     Vm(vm::Args),
 }
@@ -78,6 +81,7 @@ fn run(task: Task) -> Result<u8> {
             lint::run(&workspace).map(|()| 0)
         }
         Task::Test(args) => test::run(&workspace, &args),
+        Task::Bench(args) => bench::run(&workspace, &args).map(|()| 0),
         Task::Vm(args) => vm::run(&workspace, &args),
     }
 }
