@@ -1,7 +1,7 @@
 //! merge-ctl and its VM tests, static, as they go into the VMs, and its examples for this host.
 //!
-//! What goes into the VMs has a target directory of its own, because other flags would make cargo rebuild the
-//! contributor's every time.
+//! What goes into the VMs has a target directory of its own, because other flags would make cargo
+//! rebuild the contributor's every time.
 
 use std::path::PathBuf;
 

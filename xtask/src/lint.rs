@@ -20,6 +20,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         .run()?;
     say("lints of the eBPF programs");
     ebpf::clippy(workspace)?;
+    ebpf::without_panics(workspace)?;
     say("documentation");
     workspace
         .cargo()

@@ -100,7 +100,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let bpftrace = Bpftrace::ensure();
     let device = RamDevice::new()?;
     let path = device.path();
-    let fio = Fio::new(&path, args.seconds)?;
+    let fio = Fio::new(&path, args.seconds);
     let bench = Bench { trace, fio, device: device.number()?, stop };
     println!("{}", machine(&device, &bench.fio)?);
     let (columns, costs) = bench.measure(args.rounds, bpftrace.is_ok())?;
@@ -173,43 +173,75 @@ fn machine(device: &RamDevice, fio: &Fio<'_>) -> Result<String> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let load = load.split_whitespace().next().context("no load average")?;
     Ok(format!(
-        "- machine: {}, {cores} cores, load {load} before\n- kernel: {}\n- device: {}\n\
-         - application: {}\n",
+        "- machine: {}, {cores} cores, load {load} before\n- mitigations: {}\n- kernel: {}\n\
+         - device: {}\n- application: {}\n",
         model.map_or("unknown processor", |(_, model)| model),
+        mitigations(),
         kernel.trim(),
         device.kind(),
         fio.describe()?,
     ))
 }
 
-/// The ratios to the untraced runs of the same rounds.
-fn ratios(columns: &Columns, beside: Beside) -> Option<Spread> {
+/// What makes each call and each return in the kernel dear on many processors.
+fn mitigations() -> String {
+    let of = |name: &str| {
+        let file = format!("/sys/devices/system/cpu/vulnerabilities/{name}");
+        fs::read_to_string(file)
+            .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+    };
+    format!(
+        "spectre_v2: {}; spec_rstack_overflow: {}",
+        of("spectre_v2"),
+        of("spec_rstack_overflow")
+    )
+}
+
+/// What comes of the I/O rates with a tracer and without one, round by round.
+fn compared(
+    columns: &Columns,
+    beside: Beside,
+    compare: impl Fn(f64, f64) -> f64,
+) -> Option<Spread> {
     let untraced = &columns.get(&Beside::Nothing)?.iops;
     let traced = &columns.get(&beside)?.iops;
-    Spread::of(traced.iter().zip(untraced).map(|(traced, untraced)| traced / untraced))
+    Spread::of(traced.iter().zip(untraced).map(|(traced, untraced)| compare(*traced, *untraced)))
+}
+
+/// The share of the I/O rate that is left.
+fn share(columns: &Columns, beside: Beside) -> Option<Spread> {
+    compared(columns, beside, |traced, untraced| traced / untraced)
+}
+
+/// How much longer an I/O takes, in nanoseconds: fio and the device share one thread here.
+fn longer_ns(columns: &Columns, beside: Beside) -> Option<Spread> {
+    compared(columns, beside, |traced, untraced| 1e9 / traced - 1e9 / untraced)
 }
 
 fn kept(columns: &Columns) -> String {
-    let mut table = "| tracer | IOPS, median | kept, median | quartiles | aim | runs with every \
-                     I/O measured |\n|---|---|---|---|---|---|\n"
+    let mut table = "| tracer | IOPS, median | kept, median | quartiles | aim | ns more an I/O, \
+                     median | runs with every I/O measured |\n|---|---|---|---|---|---|---|\n"
         .to_owned();
-    for (beside, column) in columns {
-        let iops = Spread::of(column.iops.iter().copied()).map_or(0.0, |spread| spread.median);
-        let Some(kept) = ratios(columns, *beside) else { continue };
-        let aim = beside.aim().map_or_else(String::new, |aim| format!("≥ {aim:.2}"));
-        let exact = match beside {
-            Beside::Nothing | Beside::WatchingAnother => String::new(),
-            _ => format!("{} of {}", column.exact, column.iops.len()),
-        };
-        table += &format!(
-            "| {} | {iops:.0} | {:.3} | {:.3} to {:.3} | {aim} | {exact} |\n",
-            beside.title(),
-            kept.median,
-            kept.low,
-            kept.high
-        );
-    }
+    table.extend(columns.iter().filter_map(|(beside, column)| row(columns, *beside, column)));
     table
+}
+
+fn row(columns: &Columns, beside: Beside, column: &Column) -> Option<String> {
+    let iops = Spread::of(column.iops.iter().copied())?.median;
+    if beside == Beside::Nothing {
+        return Some(format!("| {} | {iops:.0} | 1 | | | | |\n", beside.title()));
+    }
+    let Spread { low, median, high } = share(columns, beside)?;
+    let longer = longer_ns(columns, beside)?.median;
+    let aim = beside.aim().map_or_else(String::new, |aim| format!("≥ {aim:.2} "));
+    let exact = match beside {
+        Beside::WatchingAnother => String::new(),
+        _ => format!("{} of {} ", column.exact, column.iops.len()),
+    };
+    Some(format!(
+        "| {} | {iops:.0} | {median:.3} | {low:.3} to {high:.3} | {aim}| {longer:.0} | {exact}|\n",
+        beside.title()
+    ))
 }
 
 fn program_costs(costs: &Costs) -> String {
@@ -225,7 +257,7 @@ fn program_costs(costs: &Costs) -> String {
 
 fn verdict(columns: &Columns) -> String {
     let verdicts = Beside::ALL.into_iter().filter_map(|beside| {
-        let (aim, kept) = (beside.aim()?, ratios(columns, beside)?.median);
+        let (aim, kept) = (beside.aim()?, share(columns, beside)?.median);
         let met = if kept >= aim { "met" } else { "missed" };
         Some(format!("{}: {kept:.3}, the aim of {aim:.2} is {met}.", beside.title()))
     });
