@@ -1,7 +1,7 @@
-//! merge-ctl, its VM tests and its demo, static, as they go into the VMs.
+//! merge-ctl, its VM tests and its demo, static, as they go into the VMs, and examples for this host.
 //!
-//! They have a target directory of their own, because other flags would make cargo rebuild the
-//! contributor's every time.
+//! What goes into the VMs has a target directory of its own, because other flags would make cargo
+//! rebuild the contributor's every time.
 
 use std::path::PathBuf;
 
@@ -49,6 +49,17 @@ pub(crate) fn vm_tests(workspace: &Workspace) -> Result<PathBuf> {
         .filter(|message| message["target"]["name"] == "vm")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .context("cargo built no test program named vm")
+}
+
+/// Builds an example program of merge-ctl for this host; returns its path.
+pub(crate) fn example(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    ebpf::build(workspace)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--release", "--package", "merge-ctl", "--example", name]);
+    cargo
+        .cargo_build(&format!("building merge-ctl's example {name}"))
+        .with_context(|| format!("the example {name} does not build"))?;
+    Ok(workspace.target.join("release/examples").join(name))
 }
 
 fn static_cargo(workspace: &Workspace, subcommand: &str) -> Command {

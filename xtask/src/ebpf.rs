@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::run::Command;
 use crate::workspace::Workspace;
@@ -29,6 +29,22 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     let target = profile(&mut cargo, workspace);
     cargo.cargo_build("building the eBPF programs").context("the eBPF programs do not build")?;
     install(&target.join(TARGET).join("release/merge-ebpf"), &workspace.ebpf_object())
+}
+
+/// Fails if the object holds code for a panic: the verifier refuses a program that can get there.
+pub(crate) fn without_panics(workspace: &Workspace) -> Result<()> {
+    let objdump = packages::file_of("llvm-22", "/bin/llvm-objdump")
+        .or_else(|| packages::find("llvm-objdump").map(|path| path.display().to_string()))
+        .context("llvm-objdump is needed to look for panics")?;
+    let code = Command::new(objdump)
+        .args(["--disassemble", "--reloc", "--demangle"])
+        .arg(workspace.ebpf_object())
+        .output()?;
+    let panics: Vec<_> = code.lines().filter(|line| line.contains("panic")).collect();
+    if !panics.is_empty() {
+        bail!("the eBPF programs can panic:\n{}", panics.join("\n"));
+    }
+    Ok(())
 }
 
 /// Lints the eBPF programs for their own target, with the clippy that belongs to their compiler.

@@ -10,6 +10,7 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     // merge-ctl carries the object inside, so even to look at it the object must be there.
     ebpf::build(workspace)?;
+    ebpf::without_panics(workspace)?;
     say("format");
     workspace.cargo().args(["fmt", "--all", "--check"]).run().context("type `cargo fmt --all`")?;
     say("lints of the user side");

@@ -3,6 +3,7 @@
 //! Each subcommand lives in a file of its name and asks for what it needs itself, so any of them
 //! works first on a fresh clone. The network is reached through apt and cargo only.
 
+mod bench;
 mod build;
 mod cpio;
 mod demo;
@@ -46,6 +47,8 @@ enum Task {
     Test(test::Args),
     /// Watch a real merge in a disposable VM, live in this terminal, and see it proved right
     Demo(demo::Args),
+    /// Measure what merge-ctl costs; prints Markdown
+    Bench(bench::Args),
     /// Run a command as root in a disposable VM; its output here, its exit status ours
     Vm(vm::Args),
 }
@@ -82,6 +85,7 @@ fn run(task: Task) -> Result<u8> {
         }
         Task::Test(args) => test::run(&workspace, &args),
         Task::Demo(args) => demo::run(&workspace, &args),
+        Task::Bench(args) => bench::run(&workspace, &args).map(|()| 0),
         Task::Vm(args) => vm::run(&workspace, &args),
     }
 }

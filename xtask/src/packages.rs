@@ -49,13 +49,18 @@ pub(crate) fn ensure() -> Result<()> {
             missing.join(" ")
         );
     }
-    say(format_args!("installing {}", missing.join(" ")));
-    // The lists may be absent (a container) or stale: only then is an update worth its time.
-    if install(&missing).is_err() {
-        apt().args(["update", "-qq"]).run()?;
-        install(&missing)?;
+    install(&missing)
+}
+
+/// Gets one more package for a task that can do without it; what stands in the way is the error.
+pub(crate) fn ensure_extra(package: &str, program: &str) -> Result<()> {
+    if find(program).is_some() {
+        return Ok(());
     }
-    Ok(())
+    if !has_apt() || !rustix::process::geteuid().is_root() {
+        bail!("{program} is not installed");
+    }
+    install(&[package])
 }
 
 /// Where a program of a Debian package lies, asked of the package: another of the same name may
@@ -93,7 +98,14 @@ fn missing() -> Result<Vec<&'static str>> {
 }
 
 fn install(packages: &[&str]) -> Result<()> {
-    apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages).run()
+    say(format_args!("installing {}", packages.join(" ")));
+    let install =
+        || apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages).run();
+    // The lists may be absent (a container) or stale: only then is an update worth its time.
+    install().or_else(|_| {
+        apt().args(["update", "-qq"]).run()?;
+        install()
+    })
 }
 
 fn apt() -> Command {

@@ -1,0 +1,32 @@
+//! `cargo xtask bench`: what is measured rather than tested. A figure that misses its aim is said,
+//! and is no failure: the machine has its part in it.
+
+mod device;
+mod fio;
+mod overhead;
+mod ratios;
+mod tracer;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::workspace::Workspace;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// What merge-ctl's tracer costs the application, on this host: root only
+    Overhead(overhead::Args),
+}
+
+/// Measures, and prints the result as Markdown.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    match &args.bench {
+        Bench::Overhead(args) => overhead::run(workspace, args),
+    }
+}

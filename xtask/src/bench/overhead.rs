@@ -1,0 +1,265 @@
+//! `cargo xtask bench overhead`: the share of its I/O rate that an application keeps while
+//! merge-ctl's tracer is attached.
+//!
+//! One run is short, because a machine's speed drifts: each round runs the application once without
+//! a tracer and once beside each tracer, in an order that changes from round to round, and only the
+//! ratios inside a round count. What one program run takes is asked of the kernel in rounds of
+//! their own: to measure it costs more than the program.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::device::{Number, RamDevice};
+use super::fio::{Done, Fio};
+use super::ratios::Spread;
+use super::tracer::{Bpftrace, Report, Tracer};
+use crate::run::say;
+use crate::workspace::Workspace;
+use crate::{build, setup};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How many rounds
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long one run of the application lasts, in seconds
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+}
+
+/// What is attached during a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Beside {
+    Nothing,
+    Watching,
+    WatchingAnother,
+    Bpftrace,
+}
+
+impl Beside {
+    const ALL: [Self; 4] = [Self::Nothing, Self::Watching, Self::WatchingAnother, Self::Bpftrace];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Watching => "merge-ctl, watching this device",
+            Self::WatchingAnother => "merge-ctl, watching another device",
+            Self::Bpftrace => "bpftrace, latency histogram",
+        }
+    }
+
+    /// The share that is to be kept.
+    fn aim(self) -> Option<f64> {
+        match self {
+            Self::Watching => Some(0.95),
+            Self::WatchingAnother => Some(0.99),
+            Self::Nothing | Self::Bpftrace => None,
+        }
+    }
+}
+
+/// What is needed for a run.
+struct Bench<'a> {
+    trace: PathBuf,
+    fio: Fio<'a>,
+    device: Number,
+    /// Set when the user wants no more.
+    stop: Arc<AtomicBool>,
+}
+
+/// The runs of one kind, round by round.
+#[derive(Default)]
+struct Column {
+    iops: Vec<f64>,
+    /// In how many runs the tracer measured each I/O that the application did.
+    exact: usize,
+}
+
+type Columns = BTreeMap<Beside, Column>;
+
+/// Runs and nanoseconds of each program, by what was watched.
+type Costs = BTreeMap<(Beside, String), (u64, u64)>;
+
+/// Measures and prints.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("tracing the block layer needs root");
+    }
+    setup::tools(workspace)?;
+    let trace = build::example(workspace, "trace")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let bpftrace = Bpftrace::ensure();
+    let device = RamDevice::new()?;
+    let path = device.path();
+    let fio = Fio::new(&path, args.seconds);
+    let bench = Bench { trace, fio, device: device.number()?, stop };
+    println!("{}", machine(&device, &bench.fio)?);
+    let (columns, costs) = bench.measure(args.rounds, bpftrace.is_ok())?;
+    println!("{}", kept(&columns));
+    if let Err(error) = &bpftrace {
+        println!("Without bpftrace: {error:#}.\n");
+    }
+    println!("{}", program_costs(&costs));
+    println!("{}", verdict(&columns));
+    Ok(())
+}
+
+impl Bench<'_> {
+    fn measure(&self, rounds: u32, bpftrace: bool) -> Result<(Columns, Costs)> {
+        let mut kinds = Beside::ALL.to_vec();
+        kinds.retain(|kind| bpftrace || *kind != Beside::Bpftrace);
+        say(format_args!("{rounds} rounds of {} runs", kinds.len()));
+        let mut columns = Columns::new();
+        for _ in 0..rounds {
+            for kind in &kinds {
+                let (done, report) = self.once(*kind, false)?;
+                let column = columns.entry(*kind).or_default();
+                column.iops.push(done.iops);
+                column.exact += usize::from(report.measured == done.ios);
+            }
+            kinds.rotate_left(1);
+        }
+        let mut costs = Costs::new();
+        for _ in 0..rounds.div_ceil(6) {
+            for kind in [Beside::Watching, Beside::WatchingAnother] {
+                for cost in self.once(kind, true)?.1.costs {
+                    let (runs, ns) = costs.entry((kind, cost.program)).or_default();
+                    *runs += cost.runs;
+                    *ns += cost.ns;
+                }
+            }
+        }
+        Ok((columns, costs))
+    }
+
+    fn once(&self, beside: Beside, costs: bool) -> Result<(Done, Report)> {
+        let done = self.attach(beside, costs).and_then(|tracer| {
+            let done = self.fio.run()?;
+            Ok((done, tracer.map_or_else(|| Ok(Report::default()), Tracer::stop)?))
+        });
+        // Our children got the same signal, and what they say of it is not the cause.
+        if self.stop.load(Ordering::Relaxed) {
+            bail!("stopped; everything is taken off");
+        }
+        done
+    }
+
+    fn attach(&self, beside: Beside, costs: bool) -> Result<Option<Tracer>> {
+        let merge_ctl = |device| Tracer::merge_ctl(&self.trace, device, costs);
+        match beside {
+            Beside::Nothing => return Ok(None),
+            Beside::Watching => merge_ctl(self.device),
+            Beside::WatchingAnother => merge_ctl(self.device.neighbour()),
+            Beside::Bpftrace => Tracer::bpftrace(self.device),
+        }
+        .map(Some)
+    }
+}
+
+fn machine(device: &RamDevice, fio: &Fio<'_>) -> Result<String> {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let cpus = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism()?;
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split_whitespace().next().context("no load average")?;
+    Ok(format!(
+        "- machine: {}, {cores} cores, load {load} before\n- mitigations: {}\n- kernel: {}\n\
+         - device: {}\n- application: {}\n",
+        model.map_or("unknown processor", |(_, model)| model),
+        mitigations(),
+        kernel.trim(),
+        device.kind(),
+        fio.describe()?,
+    ))
+}
+
+/// What makes each call and each return in the kernel dear on many processors.
+fn mitigations() -> String {
+    let of = |name: &str| {
+        let file = format!("/sys/devices/system/cpu/vulnerabilities/{name}");
+        fs::read_to_string(file)
+            .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+    };
+    format!(
+        "spectre_v2: {}; spec_rstack_overflow: {}",
+        of("spectre_v2"),
+        of("spec_rstack_overflow")
+    )
+}
+
+/// What comes of the I/O rates with a tracer and without one, round by round.
+fn compared(
+    columns: &Columns,
+    beside: Beside,
+    compare: impl Fn(f64, f64) -> f64,
+) -> Option<Spread> {
+    let untraced = &columns.get(&Beside::Nothing)?.iops;
+    let traced = &columns.get(&beside)?.iops;
+    Spread::of(traced.iter().zip(untraced).map(|(traced, untraced)| compare(*traced, *untraced)))
+}
+
+/// The share of the I/O rate that is left.
+fn share(columns: &Columns, beside: Beside) -> Option<Spread> {
+    compared(columns, beside, |traced, untraced| traced / untraced)
+}
+
+/// How much longer an I/O takes, in nanoseconds: fio and the device share one thread here.
+fn longer_ns(columns: &Columns, beside: Beside) -> Option<Spread> {
+    compared(columns, beside, |traced, untraced| 1e9 / traced - 1e9 / untraced)
+}
+
+fn kept(columns: &Columns) -> String {
+    let mut table = "| tracer | IOPS, median | kept, median | quartiles | aim | ns more an I/O, \
+                     median | runs with every I/O measured |\n|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    table.extend(columns.iter().filter_map(|(beside, column)| row(columns, *beside, column)));
+    table
+}
+
+fn row(columns: &Columns, beside: Beside, column: &Column) -> Option<String> {
+    let iops = Spread::of(column.iops.iter().copied())?.median;
+    if beside == Beside::Nothing {
+        return Some(format!("| {} | {iops:.0} | 1 | | | | |\n", beside.title()));
+    }
+    let Spread { low, median, high } = share(columns, beside)?;
+    let longer = longer_ns(columns, beside)?.median;
+    let aim = beside.aim().map_or_else(String::new, |aim| format!("≥ {aim:.2} "));
+    let exact = match beside {
+        Beside::WatchingAnother => String::new(),
+        _ => format!("{} of {} ", column.exact, column.iops.len()),
+    };
+    Some(format!(
+        "| {} | {iops:.0} | {median:.3} | {low:.3} to {high:.3} | {aim}| {longer:.0} | {exact}|\n",
+        beside.title()
+    ))
+}
+
+fn program_costs(costs: &Costs) -> String {
+    let mut table =
+        "| program | tracer | runs | ns a run, measuring included |\n|---|---|---|---|\n"
+            .to_owned();
+    for ((beside, program), (runs, ns)) in costs {
+        let mean = ns.checked_div(*runs).unwrap_or(0);
+        table += &format!("| {program} | {} | {runs} | {mean} |\n", beside.title());
+    }
+    table
+}
+
+fn verdict(columns: &Columns) -> String {
+    let verdicts = Beside::ALL.into_iter().filter_map(|beside| {
+        let (aim, kept) = (beside.aim()?, share(columns, beside)?.median);
+        let met = if kept >= aim { "met" } else { "missed" };
+        Some(format!("{}: {kept:.3}, the aim of {aim:.2} is {met}.", beside.title()))
+    });
+    verdicts.collect::<Vec<_>>().join("\n")
+}
