@@ -31,17 +31,18 @@ const NUDGE_EVERY: Duration = Duration::from_secs(10);
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     let output = live::output(&options.live)?;
     let control = Control::open()?;
+    if !options.yes && io::stdin().is_terminal() {
+        let host = Host::read(&control)?;
+        if !confirmed(&preflight(&host, &options.snapshot)?)? {
+            eprintln!("merge-ctl: nothing was changed");
+            return Ok(Exit::Refused.into());
+        }
+    }
+    // Looked at anew: much may have changed while somebody thought about the answer.
     let host = Host::read(&control)?;
-    let device = resolve::resolve(&host, &options.snapshot)?;
-    // A holder that cannot be found is still in the kernel's count, which is what decides.
-    let plan =
-        preflight::check(&host, device, &|dev| holders::holders_of(dev).unwrap_or_default())?;
+    let plan = preflight(&host, &options.snapshot)?;
     for note in &plan.notes {
         eprintln!("merge-ctl: {note}");
-    }
-    if !options.yes && io::stdin().is_terminal() && !confirmed(&plan)? {
-        eprintln!("merge-ctl: nothing was changed");
-        return Ok(Exit::Refused.into());
     }
     let signals = LeaveSignals::listen()?;
     let probe = Probe::attach(live::probe_options(&options.live));
@@ -60,6 +61,13 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
             scheduled(sampler, model, &plan, Face::new_or_lines(output, &options.live), &words)
         }
     }
+}
+
+fn preflight<'a>(host: &'a Host, snapshot: &str) -> anyhow::Result<Plan<'a>> {
+    let device = resolve::resolve(host, snapshot)?;
+    // A holder that cannot be found is still in the kernel's count, which is what decides.
+    let holders_of = |dev| holders::holders_of(dev).unwrap_or_default();
+    Ok(preflight::check(host, device, &holders_of)?)
 }
 
 /// What is left when the figures before the merge are the snapshot's own.
