@@ -62,6 +62,10 @@ impl Dashboard {
             };
             match action {
                 Some(Action::Leave) => return Ok(Wish::Leave),
+                // With one merge there is no other to show, and what was seen of it is kept.
+                Some(Action::NextMerge | Action::PreviousMerge) if self.state.merges.count < 2 => {
+                    continue;
+                }
                 Some(Action::NextMerge) => return Ok(Wish::Next),
                 Some(Action::PreviousMerge) => return Ok(Wish::Previous),
                 Some(Action::Redraw) => self.terminal.clear()?,
