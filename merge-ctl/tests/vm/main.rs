@@ -9,6 +9,7 @@ mod in_flight;
 mod leaving;
 mod lvm;
 mod merge_ctl;
+mod names;
 mod nudge;
 mod refusals;
 mod runs;
