@@ -119,11 +119,11 @@ fn detail(cause: StallCause, model: &Model) -> String {
 }
 
 fn phase_detail(phase: Phase, run: &CurrentRun, model: &Model) -> String {
-    let size = model.identity.chunk_size.bytes() * u64::from(run.chunks) / 1024;
+    let size_kib = model.identity.chunk_size.bytes() * u64::from(run.chunks) / 1024;
     match phase {
-        Phase::Metadata => "reads an area of metadata from the COW device".to_owned(),
+        Phase::Metadata => "reading an area of metadata from the COW device".to_owned(),
         Phase::Siblings if model.identity.siblings.is_empty() => {
-            "waits for copies into sibling snapshots".to_owned()
+            "waiting for copies into sibling snapshots".to_owned()
         }
         Phase::Siblings => {
             format!(
@@ -132,9 +132,12 @@ fn phase_detail(phase: Phase, run: &CurrentRun, model: &Model) -> String {
             )
         }
         Phase::Drain => awaited_writers(model.writes.as_ref()),
-        Phase::Copy => format!("copies a run of {} chunks ({size} KiB) to the origin", run.chunks),
-        Phase::Flush => "waits for the origin's device to flush its cache".to_owned(),
-        Phase::Commit => "writes one metadata chunk to the COW device".to_owned(),
+        Phase::Copy => format!(
+            "copying {size_kib} KiB at chunk {} from the COW device to the origin",
+            run.old_chunk
+        ),
+        Phase::Flush => "flushing the cache of the origin's device".to_owned(),
+        Phase::Commit => "writing one metadata chunk to the COW device".to_owned(),
     }
 }
 
@@ -152,10 +155,10 @@ fn awaited_writers(writes: Option<&Writes>) -> String {
         }
     }
     if writers.is_empty() {
-        return "waits for application writes in flight in the run".to_owned();
+        return "waiting for application writes in flight in the run".to_owned();
     }
     writers.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let named: Vec<_> = writers.iter().take(3).map(|(name, n)| format!("{n} of {name}")).collect();
     let more = if writers.len() > 3 { " and others" } else { "" };
-    format!("waits for application writes in the run: {}{more}", named.join(", "))
+    format!("waiting for application writes in the run: {}{more}", named.join(", "))
 }
