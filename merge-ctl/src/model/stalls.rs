@@ -127,7 +127,7 @@ fn phase_detail(phase: Phase, run: &CurrentRun, model: &Model) -> String {
         }
         Phase::Siblings => {
             format!(
-                "waits for copies into sibling snapshots: {}",
+                "waiting for copies into sibling snapshots: {}",
                 model.identity.siblings.join(", ")
             )
         }
