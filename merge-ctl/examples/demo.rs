@@ -81,7 +81,7 @@ fn write_history(bed: &Testbed) {
     bed.write_snapshot(0..8192, seed);
     bed.write_snapshot((0..400).map(|i| 8192 + mix(i) % (BLOCKS - 8192)), seed + 1);
     let streams = [12_000, 16_000, 20_000, 24_000];
-    let interleaved = (0..110_u64).flat_map(move |i| {
+    let interleaved = (0..140_u64).flat_map(move |i| {
         streams.into_iter().flat_map(move |stream| (0..4).map(move |k| stream + i * 4 + k))
     });
     bed.write_snapshot(interleaved, seed + 2);
