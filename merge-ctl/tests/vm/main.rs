@@ -16,3 +16,4 @@ mod runs;
 mod siblings;
 mod testbed;
 mod tiers;
+mod undo;
