@@ -9,12 +9,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::dm::control::DeviceStatus;
 use crate::dm::{
-    Control, Device, DeviceId, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, Usage, in_flight,
-    throttle,
+    Control, Device, DeviceId, DeviceRef, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, Usage,
+    in_flight, throttle,
 };
 use crate::lvm::names::{Layer, VolumeName};
 use crate::probe::{Event, Probe, What};
-use crate::sample::{ChunkRange, Dropped, End, KernelView, MergeIdentity, ProbeTier, Run, Sample};
+use crate::sample::{
+    ChunkRange, CurrentRun, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
+};
 use crate::store::{FileSource, Opened, Store};
 use crate::units::DeviceNumber;
 
@@ -153,15 +155,11 @@ impl Sampler {
             io: self.probe.io(origin),
             kernel_in_flight: in_flight::read(origin).ok(),
             throttle_percent: throttle::read().ok().flatten(),
-            dropped: self.dropped(),
+            dropped: self.probe.dropped(),
         }
     }
 
-    fn dropped(&self) -> Dropped {
-        self.probe.dropped()
-    }
-
-    fn current(&self) -> Option<crate::sample::CurrentRun> {
+    fn current(&self) -> Option<CurrentRun> {
         let mine = |cow: Option<DeviceNumber>| match cow {
             Some(cow) => cow == self.identity.cow_dev,
             None => self.alone,
@@ -246,7 +244,7 @@ fn identity(
     args: &SnapshotArgs,
     snapshot: Option<&Device>,
 ) -> io::Result<MergeIdentity> {
-    let number = |dev: &crate::dm::DeviceRef| {
+    let number = |dev: &DeviceRef| {
         dev.number().ok_or_else(|| io::Error::other(format!("{dev} has no device number")))
     };
     let (real_dev, cow_dev) = (number(&args.real)?, number(&args.cow)?);
@@ -269,7 +267,7 @@ fn identity(
         size: origin.size(),
         siblings: siblings.map(Device::label).collect(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        probes: crate::sample::ProbeReport { tier: ProbeTier::None, missing: Vec::new() },
+        probes: ProbeReport { tier: ProbeTier::None, missing: Vec::new() },
     })
 }
 

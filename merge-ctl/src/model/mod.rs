@@ -29,7 +29,7 @@ pub use stalls::{DEFAULT_STALL_AFTER_NS, Stall, StallCause};
 pub use state::State;
 pub use writes::{Relation, Write, Writes};
 
-use crate::sample::{CurrentRun, Dropped, End, KernelView, MergeIdentity, ProbeTier, Run, Sample};
+use crate::sample::{CurrentRun, Dropped, End, MergeIdentity, ProbeTier, Run, Sample};
 use latency::LatencyLog;
 use phases::PhaseLog;
 use rate::{Point, Window};
@@ -228,23 +228,12 @@ impl Model {
         self.stalls = stalls;
         if stalled && self.state == State::Merging {
             self.state = State::Stalled;
+            self.left = None;
         }
     }
 
     /// Whether the probes see the runs of this merge.
     pub fn sees_runs(&self) -> bool {
         matches!(self.identity.probes.tier, ProbeTier::Full | ProbeTier::NoModuleBtf)
-    }
-
-    /// Whether the kernel had nothing left to merge at this sample.
-    pub fn is_done(&self) -> bool {
-        matches!(self.state, State::DoneNotFinished | State::Finished)
-    }
-}
-
-impl KernelView {
-    /// Whether the merge target is live.
-    pub const fn is_merge(&self) -> bool {
-        matches!(self, Self::Merging { .. } | Self::MergeFailed | Self::Invalid)
     }
 }
