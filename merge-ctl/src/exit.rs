@@ -48,7 +48,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     }
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return match refusal.obstacle {
-            Obstacle::Unfit => Exit::Refused,
+            Obstacle::Unfit | Obstacle::InUse => Exit::Refused,
             Obstacle::StillMerging => Exit::StillMerging,
             Obstacle::Failed => Exit::Failed,
         };

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -11,7 +12,7 @@ use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::handover::Handover;
 use merge_ctl::merge::live::LiveExecutor;
 use merge_ctl::merge::memory::LockedMemory;
-use merge_ctl::merge::preflight::{self, Plan, Way};
+use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal, Way};
 use merge_ctl::model::Model;
 use merge_ctl::output::{advice, human};
 use merge_ctl::probe::Probe;
@@ -27,19 +28,24 @@ const PATIENCE_WITH_LVM: Duration = Duration::from_secs(60);
 /// How often it is told.
 const NUDGE_EVERY: Duration = Duration::from_secs(10);
 
+/// How often a device that is in use is looked at again.
+const SCAN_TRIES: u32 = 8;
+/// Between two such looks.
+const SCAN_PAUSE: Duration = Duration::from_millis(200);
+
 /// Merges the snapshot and shows it.
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     let output = live::output(&options.live)?;
     let control = Control::open()?;
     if !options.yes && io::stdin().is_terminal() {
-        let host = Host::read(&control)?;
+        let host = settled_host(&control, &options.snapshot)?;
         if !confirmed(&preflight(&host, &options.snapshot)?)? {
             eprintln!("merge-ctl: nothing was changed");
             return Ok(Exit::Refused.into());
         }
     }
     // Looked at anew: much may have changed while somebody thought about the answer.
-    let host = Host::read(&control)?;
+    let host = settled_host(&control, &options.snapshot)?;
     let plan = preflight(&host, &options.snapshot)?;
     for note in &plan.notes {
         eprintln!("merge-ctl: {note}");
@@ -61,6 +67,21 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
             scheduled(sampler, model, &plan, Face::new_or_lines(output, &options.live), &words)
         }
     }
+}
+
+/// The host, once nobody has the devices open any more who only scans them, as lvm2 and udev do;
+/// whoever still has is not gone in a moment.
+fn settled_host(control: &Control, snapshot: &str) -> anyhow::Result<Host> {
+    for _ in 1..SCAN_TRIES {
+        let host = Host::read(control)?;
+        let refusal = preflight(&host, snapshot).err();
+        let refusal = refusal.as_ref().and_then(|error| error.downcast_ref::<Refusal>());
+        if refusal.is_none_or(|refusal| refusal.obstacle != Obstacle::InUse) {
+            return Ok(host);
+        }
+        thread::sleep(SCAN_PAUSE);
+    }
+    Ok(Host::read(control)?)
 }
 
 fn preflight<'a>(host: &'a Host, snapshot: &str) -> anyhow::Result<Plan<'a>> {

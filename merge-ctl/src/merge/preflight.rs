@@ -27,6 +27,8 @@ pub struct Refusal {
 pub enum Obstacle {
     /// What was asked for does not fit what is there.
     Unfit,
+    /// Somebody has a device open. It may be a scan that is over in a moment.
+    InUse,
     /// The merge still runs.
     StillMerging,
     /// The merge failed, or its store is invalid.
@@ -247,10 +249,11 @@ fn not_in_use(snapshot: &Device, holders: &impl HoldersOf) -> Result<(), Refusal
         return Ok(());
     }
     let found = holders.holders_of(snapshot.info.dev);
-    Err(refusal(
-        format!("The snapshot {} is in use: {}.", snapshot.label(), Names(&found)),
-        "It goes away with the merge: stop or unmount what uses it first.",
-    ))
+    Err(Refusal {
+        obstacle: Obstacle::InUse,
+        reason: format!("The snapshot {} is in use: {}.", snapshot.label(), Names(&found)),
+        way_out: "It goes away with the merge: stop or unmount what uses it first.".to_owned(),
+    })
 }
 
 /// The origin's content changes under its users, and a file system would not survive it: only
@@ -262,10 +265,11 @@ fn origin_free(origin: &Device, holders: &impl HoldersOf) -> Result<Vec<String>,
     let label = origin.label();
     let found = holders.holders_of(origin.info.dev);
     match in_the_way(&found) {
-        Some((how, way_out)) => Err(refusal(
-            format!("The origin {label} is {how}."),
-            format!("Its content changes in an instant: {way_out}."),
-        )),
+        Some((how, way_out)) => Err(Refusal {
+            obstacle: Obstacle::InUse,
+            reason: format!("The origin {label} is {how}."),
+            way_out: format!("Its content changes in an instant: {way_out}."),
+        }),
         None => Ok(vec![format!(
             "The origin {label} is open ({found}): what its users hold in memory of it will be \
              out of date."

@@ -68,6 +68,8 @@ impl Drop for VolumeGroup {
             }
             std::thread::sleep(std::time::Duration::from_secs(1));
         }
+        // lvm2's own pollers sleep for 15 s and would scan the devices of the tests that follow.
+        let _ = Command::new("pkill").args(["-x", "lvm"]).status();
         let _ = Command::new("losetup").args(["-d", &self.disk]).status();
         let _ = std::fs::remove_file(&self.image);
     }

@@ -73,6 +73,17 @@ fn a_snapshot_in_use_names_who_holds_it() {
 
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
+fn a_snapshot_that_is_only_scanned_is_merged() {
+    let bed = Testbed::new("scanned", 8, 8);
+    let scan = bed.open("snap");
+    let running = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    drop(scan);
+    running.wait().expect(0);
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
 fn a_mounted_origin() {
     let bed = Testbed::new("mounted", 16, 8);
     let origin = bed.path("origin");
