@@ -5,6 +5,7 @@
 //! [`model`] is a pure function of the samples; [`view`] and [`output`] only read the model; the
 //! controller in [`merge`] decides, and acts through [`dm`] and [`lvm`].
 
+pub mod cost;
 pub mod dm;
 pub mod lvm;
 pub mod merge;

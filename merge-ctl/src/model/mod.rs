@@ -23,12 +23,13 @@ pub use latency::{Latencies, Latency};
 pub use map::{MapCell, OriginMap};
 pub use phases::{PhaseTime, Phases};
 pub use progress::Progress;
-pub use rate::{Rate, TimeLeft};
+pub use rate::Rate;
 pub use sizes::{RunSizeBucket, RunSizes};
 pub use stalls::{DEFAULT_STALL_AFTER_NS, Stall, StallCause};
 pub use state::State;
 pub use writes::{Relation, Write, Writes};
 
+use crate::cost::TimeRange;
 use crate::sample::{CurrentRun, Dropped, End, MergeIdentity, ProbeTier, Run, Sample};
 use latency::LatencyLog;
 use phases::PhaseLog;
@@ -56,7 +57,7 @@ pub struct Model {
     /// How fast it goes.
     pub rate: Rate,
     /// Time left, low and high; none where nothing moves, or nothing is left.
-    pub left: Option<TimeLeft>,
+    pub left: Option<TimeRange>,
     /// Where the time goes.
     pub phases: Phases,
     /// Run sizes since the first sample.
@@ -185,7 +186,7 @@ impl Model {
             self.totals.chunks += u64::from(run.chunks);
             self.totals.largest_run_chunks =
                 self.totals.largest_run_chunks.max(u64::from(run.chunks));
-            self.sizes.push(run);
+            self.sizes.add(run.chunks, run.finished_ns.saturating_sub(run.started_ns));
             self.map.merged(run);
             self.memory.phases.push(run);
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Progress;
+use crate::cost::TimeRange;
 
 /// How fast it goes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,15 +14,6 @@ pub struct Rate {
     pub runs_per_s: Option<f64>,
     /// Bytes a second in each whole second, newest last, at most `Model::RATE_HISTORY`.
     pub history: VecDeque<f64>,
-}
-
-/// Time left as a range, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TimeLeft {
-    /// If it goes well.
-    pub low_s: f64,
-    /// If it does not.
-    pub high_s: f64,
 }
 
 /// A point of the past.
@@ -114,7 +106,7 @@ impl Window {
     }
 
     /// Time left, between what the recent rate and what the rate of the whole merge promise.
-    pub(super) fn time_left(&self, progress: &Progress) -> Option<TimeLeft> {
+    pub(super) fn time_left(&self, progress: &Progress) -> Option<TimeRange> {
         let last = self.points.back()?;
         let elapsed_ns = last.at_ns.saturating_sub(self.start_ns);
         if progress.left_bytes == 0 || elapsed_ns < MIN_ESTIMATE_NS {
@@ -126,7 +118,7 @@ impl Window {
             return None;
         }
         let left = progress.left_bytes as f64;
-        Some(TimeLeft {
+        Some(TimeRange {
             low_s: left / recent.max(overall),
             high_s: left / recent.min(overall) * PESSIMISM,
         })

@@ -1,7 +1,5 @@
 //! Run sizes as a histogram.
 
-use crate::sample::Run;
-
 /// Runs by size: one bucket for each power of two of chunks, `1`, `2-3`, `4-7` and so on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunSizes {
@@ -21,14 +19,15 @@ pub struct RunSizeBucket {
 }
 
 impl RunSizes {
-    pub(super) fn push(&mut self, run: &Run) {
-        let index = run.chunks.checked_ilog2().unwrap_or(0) as usize;
+    /// Takes in one more run, and how long it took, or will take.
+    pub fn add(&mut self, chunks: u32, ns: u64) {
+        let index = chunks.checked_ilog2().unwrap_or(0) as usize;
         if self.buckets.len() <= index {
             self.buckets.resize(index + 1, RunSizeBucket::default());
         }
         let bucket = &mut self.buckets[index];
         bucket.runs += 1;
-        bucket.chunks += u64::from(run.chunks);
-        bucket.ns += run.finished_ns.saturating_sub(run.started_ns);
+        bucket.chunks += u64::from(chunks);
+        bucket.ns += ns;
     }
 }

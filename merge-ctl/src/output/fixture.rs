@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
+use crate::cost::TimeRange;
 use crate::model::{
     Latencies, Latency, MapCell, Model, OriginMap, PhaseTime, Phases, Progress, Rate, Relation,
-    RunSizeBucket, RunSizes, Stall, StallCause, State, TimeLeft, Totals, Write, Writes,
+    RunSizeBucket, RunSizes, Stall, StallCause, State, Totals, Write, Writes,
 };
 use crate::sample::{
     CurrentRun, Dropped, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport, ProbeTier, Run,
@@ -123,7 +124,7 @@ pub(crate) fn merging() -> Model {
         end: None,
         progress: Progress { initial_bytes, left_bytes: initial_bytes * 386 / 1000 },
         rate: Rate { bytes_per_s: 40_055_603.2, runs_per_s: Some(41.2), history },
-        left: Some(TimeLeft { low_s: 110.0, high_s: 160.0 }),
+        left: Some(TimeRange { low_s: 110.0, high_s: 160.0 }),
         phases: Phases {
             last_minute: PhaseTime {
                 ns: [1_800, 0, 18_600, 16_800, 7_200, 15_000].map(|ms| ms * MS),
@@ -313,7 +314,7 @@ pub(crate) fn nasty() -> Model {
         runs_per_s: Some(f64::INFINITY),
         history: [f64::NAN, f64::INFINITY, -1.0, 0.0, f64::MAX].into(),
     };
-    model.left = Some(TimeLeft { low_s: f64::NEG_INFINITY, high_s: f64::MAX });
+    model.left = Some(TimeRange { low_s: f64::NEG_INFINITY, high_s: f64::MAX });
     model.phases.last_minute = PhaseTime { ns: [0, 0, 0, 0, 0, u64::MAX], between_ns: 0 };
     model.sizes.buckets = vec![RunSizeBucket { runs: u64::MAX, chunks: 0, ns: u64::MAX / 99 }; 99];
     model.current = Some(CurrentRun {

@@ -4,7 +4,7 @@
 //! percentages too, durations two parts at most. A figure is never rounded up to an end that is not
 //! reached: 99.97 % stays 99.9 %. Not-a-number and infinity become a dash.
 
-use crate::model::TimeLeft;
+use crate::cost::TimeRange;
 
 /// Written where a figure is not known.
 pub const UNKNOWN: &str = "–";
@@ -160,7 +160,7 @@ fn long_duration(seconds: u64) -> String {
 }
 
 /// Time left as a range: `1m50s … 2m40s`; one figure where both ends read the same.
-pub fn left(left: &TimeLeft) -> String {
+pub fn left(left: &TimeRange) -> String {
     let (low, high) = (seconds(left.low_s), seconds(left.high_s));
     if low == high { format!("about {low}") } else { format!("{low} … {high}") }
 }
@@ -241,9 +241,9 @@ mod tests {
 
     #[test]
     fn time_left_is_a_range_unless_its_ends_read_the_same() {
-        assert_eq!(left(&TimeLeft { low_s: 110.0, high_s: 160.0 }), "1m50s … 2m40s");
-        assert_eq!(left(&TimeLeft { low_s: 110.1, high_s: 110.2 }), "about 1m50s");
-        assert_eq!(left(&TimeLeft { low_s: f64::NAN, high_s: f64::INFINITY }), "about –");
+        assert_eq!(left(&TimeRange { low_s: 110.0, high_s: 160.0 }), "1m50s … 2m40s");
+        assert_eq!(left(&TimeRange { low_s: 110.1, high_s: 110.2 }), "about 1m50s");
+        assert_eq!(left(&TimeRange { low_s: f64::NAN, high_s: f64::INFINITY }), "about –");
     }
 
     #[test]

@@ -8,9 +8,8 @@
 use serde::Serialize;
 use serde::ser::Serializer;
 
-use crate::model::{
-    Latencies, Latency, Model, PhaseTime, Relation, Stall, TimeLeft, Write, Writes,
-};
+use crate::cost::TimeRange;
+use crate::model::{Latencies, Latency, Model, PhaseTime, Relation, Stall, Write, Writes};
 use crate::sample::{
     CurrentRun, Dropped, End, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier, Run,
 };
@@ -242,7 +241,7 @@ impl LatencyNow {
 pub fn progress(model: &Model) -> String {
     let writes = model.writes.as_ref();
     let of_writes = |figure: fn(&Writes) -> u64| writes.map(figure);
-    let left = |end: fn(&TimeLeft) -> f64| model.left.as_ref().map(end);
+    let left = |end: fn(&TimeRange) -> f64| model.left.as_ref().map(end);
     let body = Progress {
         unix_s: model.unix_s,
         at_ns: model.now_ns,
