@@ -8,4 +8,6 @@ pub(crate) mod live;
 pub(crate) mod monitor;
 pub(crate) mod start;
 pub(crate) mod status;
+#[allow(dead_code, reason = "the commands that read exceptions are built on it one by one")]
+pub(crate) mod subject;
 pub(crate) mod wish;

@@ -25,6 +25,7 @@
 //! ```
 
 mod aligned;
+pub mod any;
 mod duplicates;
 mod error;
 pub mod format;
@@ -32,6 +33,7 @@ pub mod reader;
 pub mod runs;
 pub mod source;
 
+pub use any::AnySource;
 pub use error::{EntryFault, StoreError};
 pub use format::{Exception, Layout, Place, Placed, Usage};
 pub use reader::{Opened, Store, Survey};
