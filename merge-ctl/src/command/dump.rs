@@ -81,7 +81,7 @@ fn save_to_file(
     let mut file = NewFile::create(path)?;
     let saved = save(given, file.file(), &called_off)?;
     if called_off() {
-        return Err(no_dump(SaveError::CalledOff));
+        return Err(no_dump(&saved.0, SaveError::CalledOff));
     }
     file.keep()?;
     Ok(saved)
@@ -94,15 +94,16 @@ fn save(
 ) -> anyhow::Result<(String, Saved)> {
     let subject = Subject::find(given)?;
     let saved = dump::save(&subject.source, subject.origin_size, into, called_off);
-    Ok((subject.label, saved.map_err(no_dump)?))
+    let saved = saved.map_err(|error| no_dump(&subject.label, error))?;
+    Ok((subject.label, saved))
 }
 
-fn no_dump(error: SaveError) -> anyhow::Error {
+fn no_dump(label: &str, error: SaveError) -> anyhow::Error {
     match error {
         // Kept at the surface: a reader that has gone away is no reason to complain.
         SaveError::Write(error) => anyhow!(error).context("cannot write the dump; nothing is kept"),
         SaveError::CalledOff => anyhow!("called off; nothing is kept"),
-        other => anyhow!(other).context("there is no dump"),
+        other => anyhow!(other).context(format!("cannot dump {label}")),
     }
 }
 
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_went_away_is_still_seen_as_one() {
-        let error = no_dump(SaveError::Write(io::ErrorKind::BrokenPipe.into()));
+        let error = no_dump("cow", SaveError::Write(io::ErrorKind::BrokenPipe.into()));
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
         assert_eq!(kind, Some(io::ErrorKind::BrokenPipe));
     }

@@ -9,6 +9,7 @@
 
 mod find;
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -220,22 +221,30 @@ fn plain_label(given: &str, host: &Host, dev: DeviceNumber) -> String {
 
 fn cannot_ask(given: &str, node: Option<DeviceNumber>, error: DmError) -> anyhow::Error {
     let what = if node.is_some() {
-        format!("whether {given} belongs to a snapshot is not known")
+        format!("whose exceptions are on {given} is not known")
     } else {
-        format!("there is no file {given}, and whether there is a device is not known")
+        let path = Path::new(given);
+        let file = wrong_file(path).unwrap_or_else(|| format!("there is no file {given}"));
+        format!("{file}, and whether a device is called so is not known")
     };
     anyhow::Error::new(error).context(what)
 }
 
+/// What a path leads to, where that is neither nothing nor something to read exceptions from.
+fn wrong_file(path: &Path) -> Option<String> {
+    let kind = path.metadata().ok()?.file_type();
+    if kind.is_dir() {
+        return Some(format!("{} is a directory", path.display()));
+    }
+    let is_wrong = !kind.is_file() && !kind.is_block_device();
+    is_wrong.then(|| format!("{} is neither a regular file nor a block device", path.display()))
+}
+
 fn not_found(path: &Path, error: &find::NotFound) -> String {
-    let wrong_file = if path.is_dir() {
-        format!("{} is a directory; ", path.display())
-    } else if path.exists() && matches!(error, find::NotFound::Name(_)) {
-        format!("{} is neither a regular file nor a block device; ", path.display())
-    } else {
-        String::new()
-    };
-    format!("{wrong_file}{error}\n{ACCEPTED}")
+    match wrong_file(path) {
+        Some(wrong) => format!("{wrong}; {error}\n{ACCEPTED}"),
+        None => format!("{error}\n{ACCEPTED}"),
+    }
 }
 
 fn transient(label: &str) -> Refusal {

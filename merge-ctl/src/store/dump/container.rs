@@ -128,7 +128,7 @@ impl Footer {
 
     pub(super) fn decode(bytes: &[u8; FOOTER_BYTES]) -> Result<Self, DumpFault> {
         if bytes[20..] != END_MAGIC {
-            return Err(DumpFault::CutOff { missing: "its end, with the index of what it holds" });
+            return Err(DumpFault::CutOff { missing: "its end" });
         }
         let saved_bytes = u64_at(bytes, 0);
         let footer = Self {
