@@ -35,7 +35,7 @@ pub mod source;
 pub use error::{EntryFault, StoreError};
 pub use format::{Exception, Layout, Place, Placed, Usage};
 pub use reader::{Opened, Store, Survey};
-pub use runs::{Run, RunList, Runs};
+pub use runs::{AreaRun, ForwardRuns, Run, RunList, Runs};
 pub use source::{FileSource, MemorySource, Source};
 
 #[cfg(test)]
