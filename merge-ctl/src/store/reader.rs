@@ -12,7 +12,7 @@
 //! [`StoreError::Changed`]. [`Store::survey_runs`] walks forwards only, and is the one to use then.
 
 use super::aligned::AlignedBuffer;
-use super::duplicates::{Duplicates, MEMORY_BYTES, Seen};
+use super::duplicates::{Duplicates, PAGES_BYTES, Seen};
 use super::error::{EntryFault, StoreError};
 use super::format::{
     EXCEPTION_BYTES, Exception, HEADER_BYTES, Header, Layout, MAGIC, MAX_DEVICE, Place, Placed,
@@ -24,6 +24,10 @@ use crate::units::{ChunkSize, SECTOR_BYTES, Sectors};
 
 /// How much of an area is read at once, at most.
 const PIECE_BYTES: u64 = 1 << 20;
+
+/// How many exceptions a survey looks at together: an area's at chunks of 4 KiB. They stay in the
+/// processor's first cache.
+const BATCH: usize = 256;
 
 /// What the header of a store says.
 #[derive(Debug)]
@@ -126,7 +130,7 @@ impl<S: Source> Store<S> {
     /// # Errors
     /// The first fault; a failed read.
     pub fn survey(&self, each: impl FnMut(Placed)) -> Result<Survey, StoreError> {
-        self.survey_within(MEMORY_BYTES, each)
+        self.survey_within(PAGES_BYTES, each)
     }
 
     /// [`Self::survey`], and the runs of a merge that begins where the store ends now, in its
@@ -144,19 +148,25 @@ impl<S: Source> Store<S> {
 
     fn survey_within(
         &self,
-        memory_bytes: usize,
+        pages_bytes: usize,
         mut each: impl FnMut(Placed),
     ) -> Result<Survey, StoreError> {
-        let mut seen = Duplicates::within(memory_bytes);
+        let mut seen = Duplicates::within(pages_bytes);
         let mut not_searched = 0;
         // The header and the first area are never free.
         let mut next_free = 2;
         let mut walk = self.exceptions();
-        for placed in walk.by_ref() {
-            let placed = placed?;
-            not_searched += u64::from(!self.search(placed, &mut seen)?);
-            next_free = next_free.max(placed.exception.new_chunk + 1);
-            each(placed);
+        let mut batch = Vec::with_capacity(BATCH);
+        while !walk.ended {
+            batch.clear();
+            // A fault behind these exceptions counts only if there is none among them.
+            let outcome = walk.fill(&mut batch);
+            not_searched += self.search(&batch, &mut seen)?;
+            for placed in &batch {
+                next_free = next_free.max(placed.exception.new_chunk + 1);
+                each(*placed);
+            }
+            outcome?;
         }
         let end = walk.next;
         Ok(Survey {
@@ -176,19 +186,26 @@ impl<S: Source> Store<S> {
         }
     }
 
-    /// Whether the chunks of an entry could be searched for; an error where they were found.
-    fn search(&self, placed: Placed, seen: &mut Duplicates) -> Result<bool, StoreError> {
-        let Placed { place, exception } = placed;
-        let twice = |fault| Err(StoreError::Entry { place, exception, fault });
-        // An entry that was checked names a data chunk.
-        let Some(index) = self.layout.data_index(exception.new_chunk) else {
-            return twice(EntryFault::NewIsMetadata);
-        };
-        match (seen.add_old(exception.old_chunk), seen.add_new(index)) {
-            (Seen::Again, _) => twice(EntryFault::OldTwice),
-            (_, Seen::Again) => twice(EntryFault::NewTwice),
-            (old, new) => Ok(old == Seen::New && new == Seen::New),
+    /// Searches for chunks that were named before, and tells how many entries could not be searched
+    /// for; an error at the first that names such a chunk.
+    fn search(&self, batch: &[Placed], seen: &mut Duplicates) -> Result<u64, StoreError> {
+        seen.touch(batch.iter().map(|placed| placed.exception.old_chunk));
+        let mut not_searched = 0;
+        for placed in batch {
+            let Placed { place, exception } = *placed;
+            let twice = |fault| Err(StoreError::Entry { place, exception, fault });
+            // An entry that was checked names a data chunk.
+            let Some(index) = self.layout.data_index(exception.new_chunk) else {
+                return twice(EntryFault::NewIsMetadata);
+            };
+            match (seen.add_old(exception.old_chunk), seen.add_new(index)) {
+                (Seen::Again, _) => return twice(EntryFault::OldTwice),
+                (_, Seen::Again) => return twice(EntryFault::NewTwice),
+                (Seen::New, Seen::New) => {}
+                (Seen::Unknown, _) | (_, Seen::Unknown) => not_searched += 1,
+            }
         }
+        Ok(not_searched)
     }
 
     /// All that can be said of an entry alone.
@@ -302,6 +319,16 @@ impl<S: Source> Exceptions<'_, S> {
         let placed = self.entries.store.check(placed)?;
         self.next = self.entries.store.layout.after(self.next);
         Ok(Some(placed))
+    }
+
+    /// Appends what comes next until there are [`BATCH`], or the walk ends.
+    fn fill(&mut self, batch: &mut Vec<Placed>) -> Result<(), StoreError> {
+        while batch.len() < BATCH
+            && let Some(placed) = self.next()
+        {
+            batch.push(placed?);
+        }
+        Ok(())
     }
 }
 
