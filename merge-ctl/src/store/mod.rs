@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod ahead;
 mod aligned;
 mod duplicates;
 mod error;
@@ -36,9 +37,11 @@ pub use error::{EntryFault, StoreError};
 pub use format::{Exception, Layout, Place, Placed, Usage};
 pub use reader::{Opened, Store, Survey};
 pub use runs::{AreaRun, ForwardRuns, Run, RunList, Runs};
-pub use source::{FileSource, MemorySource, Source};
+pub use source::{FileSource, MemorySource, ReadAt, Source};
 
 #[cfg(test)]
 mod image;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod reading_ahead;
