@@ -19,7 +19,7 @@ const STRIDE_BYTES: u64 = 33 * 512;
 /// A device that many threads may read, that remembers what was read, and that may have a place
 /// which cannot be.
 #[derive(Clone, Debug)]
-struct Device(Arc<State>);
+pub(super) struct Device(Arc<State>);
 
 #[derive(Debug)]
 struct State {
@@ -30,7 +30,7 @@ struct State {
 }
 
 impl Device {
-    fn new(image: &Image) -> Self {
+    pub(super) fn new(image: &Image) -> Self {
         Self::with(image, None, false)
     }
 
@@ -39,7 +39,7 @@ impl Device {
         Self(Arc::new(State { bytes, bad, may_grow, reads: Mutex::default() }))
     }
 
-    fn open(&self) -> Store<Self> {
+    pub(super) fn open(&self) -> Store<Self> {
         match Store::open(self.clone(), None).unwrap() {
             Opened::Usable(store) => store,
             other => panic!("not usable: {other:?}"),

@@ -14,6 +14,7 @@ mod nudge;
 mod refusals;
 mod runs;
 mod siblings;
+mod store_reader;
 mod testbed;
 mod tiers;
 mod undo;
