@@ -63,7 +63,7 @@ fn differential_every_predicted_run_is_the_one_that_the_kernel_merges() {
     // Not captured by the test harness: this is wanted when all is well.
     let seconds = began.elapsed().as_secs_f64();
     let setup = attached.as_secs_f64();
-    writeln!(std::io::stderr(), "{tally}\n{seconds:.1} s, {setup:.1} s of it before the first")
+    writeln!(std::io::stderr(), "\n{tally}\n{seconds:.1} s, {setup:.1} s of it before the first")
         .unwrap();
     if seeds == SEEDS {
         tally.assert_complete();
@@ -89,7 +89,7 @@ fn merges_as_predicted(rig: &mut Rig, case: &Case) -> Outcome {
     let status = Usage { allocated: usage.allocated, metadata: usage.metadata };
     assert_eq!(told, status, "left: from the store; right: the status line");
 
-    let (before, merged) = merge(rig, case);
+    let (before, merged) = merge(rig, case, &predicted);
 
     assert_same_runs(&predicted, &merged);
     assert_eq!(open_store(case).survey_runs().unwrap().1, [], "the store is not empty");
@@ -101,15 +101,17 @@ fn merges_as_predicted(rig: &mut Rig, case: &Case) -> Outcome {
 }
 
 /// Merges; tells how many runs there were before an interruption, and all runs.
-fn merge(rig: &mut Rig, case: &Case) -> (usize, Vec<Run>) {
-    let mut merged = Vec::new();
+fn merge(rig: &mut Rig, case: &Case, predicted: &[Run]) -> (usize, Vec<Run>) {
     match case.way {
         Way::HandedOver | Way::Reloaded => rig.hand_over(),
-        Way::Inactive => rig.merge_inactive(case),
-        Way::Interrupted => {
-            rig.hand_over();
-            merged = rig.interrupt(case);
-        }
+        Way::Inactive | Way::Interrupted => rig.merge_inactive(case),
+    }
+    let mut merged = Vec::new();
+    if case.way == Way::Interrupted {
+        merged = rig.interrupt();
+        let rest = predicted.get(merged.len()..).unwrap_or_default();
+        assert_same_runs(&predicted_runs(&cow_path()), rest);
+        rig.go_on(case);
     }
     let before = merged.len();
     merged.extend(rig.merged_runs());

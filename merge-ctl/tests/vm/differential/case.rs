@@ -59,7 +59,7 @@ pub(super) enum Way {
     Reloaded,
     /// No snapshot is active; the merge itself reads the exceptions from disk.
     Inactive,
-    /// Handed over; then the origin is removed while the merge runs, and the merge loaded again.
+    /// As above; then the origin is removed while the merge runs, and the merge loaded again.
     Interrupted,
 }
 
@@ -185,7 +185,10 @@ fn order(random: &mut Random, kind: Kind, chunks: u64, chunk_sectors: u64, parts
         Kind::Interleaved => writers::interleaved(random, chunks, wanted),
         Kind::Overwriting => writers::overwriting(random, chunks, wanted),
         Kind::Areas => {
-            writers::stretches(random, chunks, chunks, entries_per_area(chunk_sectors) * 3 / 2)
+            let area = entries_per_area(chunk_sectors);
+            // Now and then the last area is just full, and an empty one follows it.
+            let wanted = if random.once_in(4) { chunks - chunks % area } else { chunks };
+            writers::stretches(random, chunks, wanted, area * 3 / 2)
         }
         Kind::FirstChunk => writers::around_chunk_0(random, chunks, wanted),
         Kind::PartialChunk => writers::around_last_chunk(random, chunks, wanted),

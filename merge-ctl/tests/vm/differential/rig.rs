@@ -137,13 +137,16 @@ impl Rig {
         self.control.resume(ORIGIN).unwrap();
     }
 
-    /// Removes the origin while it merges, tells the runs up to there, and lets the merge go on.
-    pub(super) fn interrupt(&mut self, case: &Case) -> Vec<Run> {
+    /// Removes the origin while it merges, and tells the runs up to there.
+    pub(super) fn interrupt(&mut self) -> Vec<Run> {
         self.unmake(ORIGIN);
-        let (runs, _) = self.drain_runs();
+        self.drain_runs().0
+    }
+
+    /// Loads the merge that was interrupted again.
+    pub(super) fn go_on(&mut self, case: &Case) {
         let target = self.merge_target(case);
         self.make(ORIGIN, case.origin_sectors, target);
-        runs
     }
 
     /// The runs of the merge that was begun, up to its end.
