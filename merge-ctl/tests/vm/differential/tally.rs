@@ -41,20 +41,22 @@ enum Seen {
     SecondArea,
     FullArea,
     NoFreeChunk,
-    RunAcrossAreasSplit,
+    CutByAreaChunk,
+    CutByAreaAlone,
     InterruptedHalfWay,
     NewChunksFalling,
 }
 
 impl Seen {
-    const ALL: [(Self, &str); 9] = [
+    const ALL: [(Self, &str); 10] = [
         (Self::WrittenOrigin, "written through the origin"),
         (Self::OldChunk0, "old chunk 0"),
         (Self::PartialLastChunk, "the partial last chunk"),
         (Self::SecondArea, "more than one area"),
         (Self::FullArea, "areas full to the last entry"),
         (Self::NoFreeChunk, "at most 3 chunks left"),
-        (Self::RunAcrossAreasSplit, "a run cut by the end of an area"),
+        (Self::CutByAreaChunk, "a run cut by the place of an area"),
+        (Self::CutByAreaAlone, "a run cut by the end of an area alone"),
         (Self::InterruptedHalfWay, "interrupted half-way"),
         (Self::NewChunksFalling, "new chunks that do not rise"),
     ];
@@ -115,12 +117,14 @@ fn is_seen(seen: Seen, case: &Case, outcome: &Outcome) -> bool {
         Seen::SecondArea => chunks(runs) > per_area,
         Seen::FullArea => chunks(runs).is_multiple_of(per_area) && !runs.is_empty(),
         Seen::NoFreeChunk => outcome.chunks_left <= 3,
-        // Merged backwards: the one after it in the list was written before it. The area between
-        // them takes a chunk.
-        Seen::RunAcrossAreasSplit => runs.windows(2).any(|pair| {
+        // A merge goes backwards: what comes next in the list was written before.
+        Seen::CutByAreaChunk => runs.windows(2).any(|pair| {
             end(&pair[1]) == (pair[0].old_chunk, pair[0].new_chunk - 1)
                 && (pair[0].new_chunk - 2).is_multiple_of(per_area + 1)
         }),
+        Seen::CutByAreaAlone => {
+            runs.windows(2).any(|pair| end(&pair[1]) == (pair[0].old_chunk, pair[0].new_chunk))
+        }
         Seen::InterruptedHalfWay => (1..runs.len()).contains(&outcome.before_interruption),
         Seen::NewChunksFalling => runs.windows(2).any(|pair| pair[1].new_chunk > pair[0].new_chunk),
     }
