@@ -42,3 +42,5 @@ pub use source::{FileSource, MemorySource, Source};
 mod image;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod slow;
