@@ -11,8 +11,11 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use crate::slow::device::Device;
 use crate::units::Sectors;
 
-/// Exceptions in a store, at most. Enough for the search for duplicates to run out of memory.
-const MAX_EXCEPTIONS: usize = 20_000;
+/// More only take time.
+const MAX_WRITERS: usize = 8;
+/// What a long writer writes: enough to reach the second MiB of an area, to fill a page of the
+/// bitmaps that are searched for duplicates, and to use up the memory of that search.
+const LONG_CHUNKS: u64 = 70_000;
 /// No block device is larger.
 const MAX_DEVICE_SECTORS: u64 = i64::MAX as u64 / 512;
 
@@ -58,6 +61,9 @@ pub struct Program {
     #[arbitrary(with = chunk_log2)]
     chunk_log2: u32,
     writers: Vec<Writer>,
+    /// Whether the first of them is a long one.
+    #[arbitrary(with = rarely)]
+    long: bool,
     /// One in so many chunks is lost in a crash; none where it is 0.
     lost: u8,
     damage: Vec<Damage>,
@@ -73,8 +79,7 @@ struct Writer {
     #[arbitrary(with = small_or_any)]
     start: u64,
     order: Order,
-    #[arbitrary(with = length)]
-    chunks: u16,
+    chunks: u8,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -152,7 +157,11 @@ enum Value {
 impl Program {
     fn case(&self) -> Case {
         let chunk_sectors = 1 << self.chunk_log2;
-        let old_chunks = self.writers.iter().flat_map(Writer::old_chunks).take(MAX_EXCEPTIONS);
+        let writers = self.writers.iter().take(MAX_WRITERS).enumerate();
+        let old_chunks = writers.flat_map(|(index, writer)| {
+            let long = self.long && index == 0;
+            writer.old_chunks(if long { LONG_CHUNKS } else { writer.chunks.into() })
+        });
         let lost = usize::from(self.lost);
         let mut device = Device::written(chunk_sectors, old_chunks, |index| {
             index.checked_rem(lost) == Some(lost.wrapping_sub(1))
@@ -170,8 +179,8 @@ impl Program {
 }
 
 impl Writer {
-    fn old_chunks(&self) -> Box<dyn Iterator<Item = u64> + '_> {
-        let (start, chunks) = (self.start, u64::from(self.chunks));
+    fn old_chunks(&self, chunks: u64) -> Box<dyn Iterator<Item = u64>> {
+        let start = self.start;
         let numbers = 0..chunks;
         match self.order {
             Order::Ascending => Box::new(numbers.map(move |n| start.wrapping_add(n))),
@@ -254,11 +263,11 @@ impl Value {
     }
 }
 
-/// Small chunks mostly: they fill areas.
+/// Small chunks mostly: they fill areas, and take less time to read.
 fn chunk_log2(u: &mut Unstructured<'_>) -> arbitrary::Result<u32> {
     const SMALL: RangeInclusive<u32> = 0..=3;
     const ALL: RangeInclusive<u32> = 0..=21;
-    let range = if u.ratio(3, 4)? { SMALL } else { ALL };
+    let range = if u.ratio(7, 8)? { SMALL } else { ALL };
     u.int_in_range(range)
 }
 
@@ -266,10 +275,9 @@ fn small_or_any(u: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
     if u.ratio(3, 4)? { Ok(u16::arbitrary(u)?.into()) } else { u.arbitrary() }
 }
 
-/// Short mostly: long ones take their time.
-fn length(u: &mut Unstructured<'_>) -> arbitrary::Result<u16> {
-    let most = if u.ratio(31, 32)? { 100 } else { 10_000 };
-    u.int_in_range(1..=most)
+/// Long ones take their time.
+fn rarely(u: &mut Unstructured<'_>) -> arbitrary::Result<bool> {
+    u.ratio(1, 64)
 }
 
 /// Numbers that look like chance: a multiplication by an odd constant, mixed once.

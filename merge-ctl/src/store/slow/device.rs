@@ -80,17 +80,14 @@ impl Device {
     }
 
     fn put_entry(&mut self, chunk_sectors: u32, entry: u64, old_chunk: u64, new_chunk: u64) {
-        let at = Self::entry_at(chunk_sectors, entry);
-        self.put(at, &old_chunk.to_le_bytes());
-        self.put(at + 8, &new_chunk.to_le_bytes());
+        let both = u128::from(new_chunk) << 64 | u128::from(old_chunk);
+        self.put(Self::entry_at(chunk_sectors, entry), &both.to_le_bytes());
     }
 
-    /// Writes bytes, also behind the end.
+    /// Writes bytes, none of them in another sector than the first. It may lie behind the end.
     pub(crate) fn put(&mut self, at_bytes: u64, bytes: &[u8]) {
-        for (at, byte) in (at_bytes..).zip(bytes) {
-            let sector = self.sectors.entry(at / SECTOR).or_insert([0; SECTOR as usize]);
-            sector[(at % SECTOR) as usize] = *byte;
-        }
+        let sector = self.sectors.entry(at_bytes / SECTOR).or_insert([0; SECTOR as usize]);
+        sector[(at_bytes % SECTOR) as usize..][..bytes.len()].copy_from_slice(bytes);
     }
 
     /// The little-endian number of eight bytes. `at_bytes` is a multiple of 8.
@@ -119,11 +116,11 @@ impl Source for Device {
         let (block, length) = (u64::from(self.block_bytes), into.len() as u64);
         assert!(length > 0, "an empty read at {at_bytes}");
         assert!(
-            at_bytes % block == 0 && length % block == 0,
+            at_bytes.is_multiple_of(block) && length.is_multiple_of(block),
             "{length} bytes at {at_bytes} are no blocks"
         );
         assert!(
-            into.as_ptr().addr() % self.block_bytes as usize == 0,
+            into.as_ptr().addr().is_multiple_of(self.block_bytes as usize),
             "the buffer is not aligned to {block} bytes"
         );
         let end = at_bytes.checked_add(length);

@@ -85,7 +85,7 @@ impl<'a> Contents<'a> {
             device,
             chunk_sectors,
             cow_chunks: device.size / chunk_sectors,
-            origin_chunks: origin / chunk_sectors + u64::from(origin % chunk_sectors > 0),
+            origin_chunks: origin.div_ceil(chunk_sectors),
             entries: Vec::new(),
             stop: Stop::End,
             twice: None,
