@@ -29,11 +29,11 @@ impl VolumeGroup {
         group
     }
 
-    fn volume(&self, volume: &str) -> String {
+    pub(crate) fn volume(&self, volume: &str) -> String {
         format!("{}/{volume}", self.name)
     }
 
-    fn path(&self, volume: &str) -> PathBuf {
+    pub(crate) fn path(&self, volume: &str) -> PathBuf {
         PathBuf::from(format!("/dev/mapper/{}-{volume}", self.name))
     }
 
@@ -75,7 +75,7 @@ impl Drop for VolumeGroup {
     }
 }
 
-fn lvm(arguments: &[&str]) -> String {
+pub(crate) fn lvm(arguments: &[&str]) -> String {
     run("lvm", arguments)
 }
 
@@ -118,12 +118,12 @@ fn monitor_sees_a_merge_that_lvconvert_started() {
 }
 
 /// Slows a merge down by the kernel's own throttle, which has an effect on loop devices.
-struct Throttled;
+pub(crate) struct Throttled;
 
 impl Throttled {
     const PARAMETER: &str = "/sys/module/dm_snapshot/parameters/snapshot_copy_throttle";
 
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         std::fs::write(Self::PARAMETER, "1").unwrap();
         Self
     }
