@@ -29,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     say("lints of the fuzz targets");
     workspace
         .cargo()
-        .args(["clippy", "--quiet", "--locked", "--all-targets", "--manifest-path"])
+        .args(["clippy", "--quiet", "--locked", "--manifest-path"])
         .arg(&fuzz)
         .args(["--", "-D", "warnings"])
         // Nothing is linked: libFuzzer need not be built for it.

@@ -9,6 +9,7 @@
 //! an index out of bounds or an overflow panics by itself. Without one the stable compiler will do,
 //! and inputs run several times as fast.
 
+pub mod dumped;
 pub mod program;
 
 #[path = "../../src/store/slow/mod.rs"]
@@ -29,4 +30,12 @@ pub const MEMORY_BYTES: usize = 80 << 20;
 pub fn store(input: &program::Input<'_>) {
     let program::Case { device, origin, from } = input.case();
     slow::check(&device, origin, from);
+}
+
+/// Runs one input of the target `dump`.
+///
+/// # Panics
+/// Where a dump is not what it was made of, or a damaged one is read as it should not be.
+pub fn dump(input: &dumped::Input<'_>) {
+    input.run();
 }

@@ -155,7 +155,7 @@ enum Value {
 }
 
 impl Program {
-    fn case(&self) -> Case {
+    pub(crate) fn case(&self) -> Case {
         let chunk_sectors = 1 << self.chunk_log2;
         let writers = self.writers.iter().take(MAX_WRITERS).enumerate();
         let old_chunks = writers.flat_map(|(index, writer)| {

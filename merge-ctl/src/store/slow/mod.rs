@@ -6,11 +6,13 @@
 //! arithmetic, layout or finder, since what is checked must not share their mistakes.
 
 pub(crate) mod device;
+pub(crate) mod guard;
 mod reference;
 
 use self::device::Device;
+use self::guard::Guard;
 use self::reference::{Contents, Header, Stop};
-use crate::store::{Exception, Opened, Place, Placed, Run, Store, StoreError};
+use crate::store::{Exception, Opened, Place, Placed, Run, Source, Store, StoreError};
 use crate::units::Sectors;
 
 /// Reads a device in every way there is.
@@ -22,27 +24,39 @@ use crate::units::Sectors;
 /// Where a read could not be, where reading goes on and on, and where what is told is not what the
 /// reference tells.
 pub(crate) fn check(device: &Device, origin: Option<Sectors>, from: u64) {
-    device.allow(u64::from(device.block_bytes));
+    compare(device, device, origin, Some(from));
+}
+
+/// Reads a source that should tell what a device tells; but behind the entries in use only where
+/// `from` says so.
+///
+/// # Panics
+/// As [`check`].
+pub(crate) fn compare(
+    source: impl Source,
+    device: &Device,
+    origin: Option<Sectors>,
+    from: Option<u64>,
+) {
+    let guard = &Guard::new(source);
+    guard.allow(guard.block_bytes().into());
     let expected = Header::on(device);
-    let (told, store) = header(Store::open(device, origin));
+    let (told, store) = header(Store::open(guard, origin));
     assert_eq!(told, expected, "the header");
     let (Some(store), Header::Usable { chunk_sectors }) = (store, expected) else { return };
     let contents = Contents::of(device, chunk_sectors, origin);
-    let checked = Checked { device, store, contents };
+    let checked = Checked { guard, store, contents };
     checked.forwards();
     checked.survey();
     checked.survey_runs();
-    checked.backwards(checked.contents.entries.len() as u64);
-    checked.backwards(from);
+    checked.backwards(checked.entries());
+    from.into_iter().for_each(|from| checked.backwards(from));
     checked.runs();
     checked.single_chunks();
 }
 
 /// What was told of the header, in the reference's words.
-fn header<S>(opened: Result<Opened<S>, StoreError>) -> (Header, Option<Store<S>>)
-where
-    S: crate::store::Source,
-{
+fn header<S: Source>(opened: Result<Opened<S>, StoreError>) -> (Header, Option<Store<S>>) {
     let told = match opened {
         Ok(Opened::Usable(store)) => {
             let chunk_sectors = store.layout().chunk_size().sectors() as u32;
@@ -60,19 +74,19 @@ where
     (told, None)
 }
 
-/// A device, what the reader makes of it, and what it should make of it.
-struct Checked<'a> {
-    device: &'a Device,
-    store: Store<&'a Device>,
+/// A store, and what should be read from it.
+struct Checked<'a, S> {
+    guard: &'a Guard<S>,
+    store: Store<&'a Guard<S>>,
     contents: Contents<'a>,
 }
 
-impl Checked<'_> {
+impl<S: Source> Checked<'_, S> {
     /// Allows what one walk can need: the entries in use, a last piece of an area of which less is
     /// in use, and as much again.
     fn allow_a_walk(&self, entries: u64) {
         let piece = (self.contents.chunk_sectors * 512).min(1 << 20);
-        self.device.allow(2 * (entries * 16 + piece));
+        self.guard.allow(2 * (entries * 16 + piece));
     }
 
     fn entries(&self) -> u64 {
