@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::lvm::{Throttled, VolumeGroup, lvm};
 use super::merge_ctl::{Running, merge_ctl, promised_runs, promised_runs_of};
 use super::runs::mixed_writes;
-use super::testbed::{Testbed, dmsetup, run};
+use super::testbed::{Testbed, dmsetup, mix, run};
 
 /// Makes a dump that must work, and reads the runs in it.
 #[track_caller]
@@ -140,7 +140,7 @@ fn what_has_no_exceptions_to_read_is_refused() {
 #[ignore = "needs a VM: cargo xtask test"]
 fn no_file_is_overwritten_and_none_is_left_half_done() {
     let bed = Testbed::new("dumpfile", 64, 8);
-    bed.write_snapshot((0..6000).map(|block| block * 7919 % 16_384), 1);
+    bed.write_snapshot((0..6000).map(|i| mix(i) % 16_384), 1);
     let directory = Path::new("/tmp/dumpfile");
     fs::create_dir_all(directory).unwrap();
     run("mount", &["-t", "tmpfs", "-o", "size=8k", "none", directory.to_str().unwrap()]);

@@ -39,9 +39,17 @@ pub(super) fn find<'a>(
         Some(dev) => dev,
         None => match resolve::resolve(host, given) {
             Ok(device) => device.info.dev,
-            Err(error) => return merging_in_lvm(host, given).map(Found::Merge).ok_or(error.into()),
+            Err(error) => {
+                let merging = resolve::reading(given).and_then(|name| merging_in_lvm(host, &name));
+                return merging.ok_or(error.into());
+            }
         },
     };
+    whose(host, dev)
+}
+
+/// Whose exceptions a device stands for.
+fn whose(host: &Host, dev: DeviceNumber) -> Result<Found<'_>, NotFound> {
     let named = host.by_dev(dev);
     if let Some(merge) = named.filter(|device| device.merge().is_some()) {
         return Ok(Found::Merge(merge));
@@ -54,7 +62,8 @@ pub(super) fn find<'a>(
             .and_then(|cow| by_cow(host, cow))
             .unwrap_or(Found::Snapshot(snapshot)));
     }
-    if let Some(found) = by_cow(host, dev) {
+    let merging = || merging_in_lvm(host, &named?.info.name);
+    if let Some(found) = by_cow(host, dev).or_else(merging) {
         return Ok(found);
     }
     if let Some(real) = named.and_then(Device::origin_of) {
@@ -76,13 +85,14 @@ fn by_cow(host: &Host, cow: DeviceNumber) -> Option<Found<'_>> {
     })
 }
 
-/// The merge of a snapshot that LVM has taken the device from.
-fn merging_in_lvm<'a>(host: &'a Host, given: &str) -> Option<&'a Device> {
-    let wanted = resolve::reading(given)?;
-    host.merges().find(|merge| {
+/// The merge of the snapshot that LVM calls by this device-mapper name. While it merges, LVM has
+/// either no device of that name, or one on which every read fails.
+fn merging_in_lvm<'a>(host: &'a Host, name: &str) -> Option<Found<'a>> {
+    let merge = host.merges().find(|merge| {
         let cow = merge.merge().and_then(|args| args.cow.number()).and_then(|dev| host.by_dev(dev));
-        cow.and_then(Device::snapshot_of_lvm).is_some_and(|snapshot| snapshot.to_dm() == wanted)
-    })
+        cow.and_then(Device::snapshot_of_lvm).is_some_and(|snapshot| snapshot.to_dm() == name)
+    });
+    merge.map(Found::Merge)
 }
 
 /// Whether an origin's data are on a device.

@@ -44,6 +44,10 @@ fn host() -> Host {
             device(20, "vg-root", "0 64 snapshot-merge 253:21 253:22 P 8"),
             device(21, "vg-root-real", "0 64 linear 7:3 0"),
             device(22, "vg-back-cow", "0 64 linear 7:3 64"),
+            device(23, "vg-gone", "0 64 error"),
+            device(24, "vg-two", "0 64 snapshot-merge 253:25 253:26 P 8"),
+            device(25, "vg-two-real", "0 64 linear 7:3 128"),
+            device(26, "vg-gone-cow", "0 64 linear 7:3 192"),
             device(30, "mine", "0 64 snapshot-merge 7:4 7:5 P 8"),
             device(31, "left-over", "0 64 snapshot 7:4 7:5 P 8"),
             device(40, "alone", "0 64 snapshot-origin 7:6"),
@@ -89,6 +93,9 @@ fn a_snapshot_that_lvm_merges_keeps_its_names() {
     {
         assert_eq!(found(given, None).as_deref(), Ok("merge vg-root"), "{given}");
     }
+    // Or a device with nothing in it.
+    assert_eq!(found("vg/gone", None).as_deref(), Ok("merge vg-two"));
+    assert_eq!(found("/dev/dm-23", Some(dm(23))).as_deref(), Ok("merge vg-two"));
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //! `container` has its fixed parts, `frame` what is compressed.
 //!
 //! What always holds here: no data chunk is read or written; what is not in the dump reads as an
-//! error and never as zeroes; nothing in a dump is believed before it is checked, and memory is two
-//! frames and the index, whatever a dump says of itself.
+//! error (behind an entry at which saving stopped, zeroes fill its piece up); nothing in a dump is believed before it is checked, and memory is
+//! three frames and the index (32 MiB at most), whatever a dump says of itself.
 
 mod container;
 mod frame;
