@@ -11,7 +11,7 @@ use crate::kernels::{self, ByHand, Choice, Kernel};
 use crate::run::say;
 use crate::vm::Vm;
 use crate::workspace::Workspace;
-use crate::{build, ebpf, lint, setup};
+use crate::{build, ebpf, fuzz, lint, setup};
 
 /// All tests take a few minutes on one kernel; what takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Leave out format, lints and documentation
     #[arg(long)]
     no_lint: bool,
+    /// Leave out the minute of fuzzing, as a FILTER does
+    #[arg(long)]
+    no_fuzz: bool,
     /// Only the tests whose names contain this
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<OsString>,
@@ -46,8 +49,13 @@ struct Verdict {
 
 impl Verdict {
     fn of(step: &str, result: Result<()>) -> Self {
+        Self::telling(step, result.map(|()| "passed".to_owned()))
+    }
+
+    /// A step that has something to say when it passes.
+    fn telling(step: &str, result: Result<String>) -> Self {
         let (result, passed) = match result {
-            Ok(()) => ("passed".to_owned(), true),
+            Ok(said) => (said, true),
             Err(error) => (format!("FAILED: {error:#}"), false),
         };
         Self { step: step.to_owned(), result, passed }
@@ -67,6 +75,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
         verdicts.push(Verdict::of("lint", lint::run(workspace)));
     }
     verdicts.push(Verdict::of("host", on_host(workspace, &args.filter)));
+    if !args.no_fuzz && args.filter.is_empty() {
+        verdicts.push(Verdict::telling("fuzz", fuzz::for_a_minute(workspace)));
+    }
     if !args.no_vm {
         verdicts.extend(on_kernels(workspace, &choices, &args.filter)?);
     }

@@ -49,3 +49,5 @@ mod image;
 mod properties;
 #[cfg(test)]
 mod reading_ahead;
+#[cfg(test)]
+mod slow;
