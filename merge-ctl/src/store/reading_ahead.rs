@@ -19,7 +19,7 @@ const STRIDE_BYTES: u64 = 33 * 512;
 /// A device that many threads may read, that remembers what was read, and that may have a place
 /// which cannot be.
 #[derive(Clone, Debug)]
-pub(super) struct Device(Arc<State>);
+pub(super) struct ParallelDevice(Arc<State>);
 
 #[derive(Debug)]
 struct State {
@@ -29,7 +29,7 @@ struct State {
     reads: Mutex<Vec<u64>>,
 }
 
-impl Device {
+impl ParallelDevice {
     pub(super) fn new(image: &Image) -> Self {
         Self::with(image, None, false)
     }
@@ -63,7 +63,7 @@ impl ReadAt for State {
     }
 }
 
-impl Source for Device {
+impl Source for ParallelDevice {
     fn size(&self) -> Sectors {
         Sectors(self.0.bytes.len() as u64 / 512)
     }
@@ -99,7 +99,7 @@ fn end(exceptions: u64) -> Place {
 fn it_tells_what_a_walk_without_tells() {
     for exceptions in [0, 1, 31, 32, 33, 64, 200, 6000] {
         let image = image(exceptions);
-        let (plain, ahead) = (image.open(None), Device::new(&image).open());
+        let (plain, ahead) = (image.open(None), ParallelDevice::new(&image).open());
         let (one, other): (Vec<Placed>, Vec<Placed>) = (
             plain.exceptions().map(Result::unwrap).collect(),
             ahead.exceptions().map(Result::unwrap).collect(),
@@ -114,13 +114,13 @@ fn it_tells_what_a_walk_without_tells() {
 
 #[test]
 fn each_area_is_read_once_and_no_more_ahead_than_behind() {
-    let device = Device::new(&Image::written(1, &[], |_| false));
+    let device = ParallelDevice::new(&Image::written(1, &[], |_| false));
     device.open().survey(|_| {}).unwrap();
     assert_eq!(device.reads(), [0, area_at(0)], "an empty store wants one read");
 
     let mut image = image(20 * ENTRIES);
     image.bytes.resize(area_at(200) as usize, 0);
-    let device = Device::new(&image);
+    let device = ParallelDevice::new(&image);
     device.open().survey(|_| {}).unwrap();
     let mut reads = device.reads();
     reads.sort_unstable();
@@ -134,7 +134,7 @@ fn each_area_is_read_once_and_no_more_ahead_than_behind() {
 fn the_devices_end_in_the_middle_of_a_window_is_no_matter() {
     let mut image = image(20 * ENTRIES + 5);
     image.bytes.truncate(area_at(21) as usize);
-    let device = Device::new(&image);
+    let device = ParallelDevice::new(&image);
     // Reading behind the end would panic in the thread, and be an error where it is needed.
     assert_eq!(device.open().survey(|_| {}).unwrap().exceptions, 20 * ENTRIES + 5);
     assert_eq!(device.reads().iter().max(), Some(&area_at(20)));
@@ -144,7 +144,7 @@ fn the_devices_end_in_the_middle_of_a_window_is_no_matter() {
 fn an_area_that_is_needed_and_not_there_is_an_error() {
     let mut image = image(20 * ENTRIES);
     image.bytes.truncate(area_at(20) as usize);
-    let error = Device::new(&image).open().survey(|_| {}).unwrap_err();
+    let error = ParallelDevice::new(&image).open().survey(|_| {}).unwrap_err();
     assert!(matches!(error, StoreError::AreaOutside { area: 20, .. }), "{error}");
 }
 
@@ -152,10 +152,10 @@ fn an_area_that_is_needed_and_not_there_is_an_error() {
 fn an_unreadable_area_that_is_not_needed_is_no_error() {
     let mut image = image(20 * ENTRIES);
     image.bytes.resize(area_at(60) as usize, 0);
-    let device = Device::with(&image, Some(area_at(22)), false);
+    let device = ParallelDevice::with(&image, Some(area_at(22)), false);
     assert_eq!(device.open().survey(|_| {}).unwrap().exceptions, 20 * ENTRIES);
 
-    let device = Device::with(&image, Some(area_at(3)), false);
+    let device = ParallelDevice::with(&image, Some(area_at(3)), false);
     let store = device.open();
     let walk = store.backwards(end(20 * ENTRIES)).take(16 * ENTRIES as usize);
     assert!(walk.map(Result::unwrap).all(|placed| placed.place.area >= 4));
@@ -165,7 +165,7 @@ fn an_unreadable_area_that_is_not_needed_is_no_error() {
 #[test]
 fn an_unreadable_area_that_is_needed_is_an_error_in_its_place() {
     let image = image(20 * ENTRIES);
-    let device = Device::with(&image, Some(area_at(7)), false);
+    let device = ParallelDevice::with(&image, Some(area_at(7)), false);
     let store = device.open();
     let unreadable = |told: Option<Result<Placed, StoreError>>| {
         let at = area_at(7);
@@ -183,13 +183,13 @@ fn an_unreadable_area_that_is_needed_is_an_error_in_its_place() {
 fn a_store_that_may_grow_is_read_ahead_only_where_it_was_in_use() {
     let mut image = image(20 * ENTRIES);
     image.bytes.resize(area_at(60) as usize, 0);
-    let device = Device::with(&image, None, true);
+    let device = ParallelDevice::with(&image, None, true);
     device.open().survey(|_| {}).unwrap();
     let in_order: Vec<u64> = [0].into_iter().chain((0..=20).map(area_at)).collect();
     assert_eq!(device.reads(), in_order);
 
     // The header and 15 areas, of which the last is 14.
-    let device = Device::with(&image, None, true);
+    let device = ParallelDevice::with(&image, None, true);
     let store = device.open().with_metadata_in_use(Sectors(16));
     assert_eq!(store.survey(|_| {}).unwrap().exceptions, 20 * ENTRIES);
     assert_eq!(device.reads()[16..], in_order[16..]);
@@ -252,7 +252,7 @@ fn leftovers_of_an_older_store_are_not_taken_for_exceptions() {
 
 #[test]
 fn a_walk_that_is_given_up_leaves_no_thread() {
-    let device = Device::new(&image(100 * ENTRIES));
+    let device = ParallelDevice::new(&image(100 * ENTRIES));
     let store = device.open();
     let mut walk = store.exceptions();
     assert_eq!(walk.by_ref().take(50 * ENTRIES as usize).filter(Result::is_ok).count(), 1600);
@@ -269,7 +269,7 @@ fn pieces_of_one_large_area_are_read_ahead_also_where_the_store_may_grow() {
     for entry in 0..2 * per_piece + 3 {
         image.put((0, entry), entry as u64, 2);
     }
-    let device = Device::with(&image, None, true);
+    let device = ParallelDevice::with(&image, None, true);
     let store = device.open();
     let end = Place { area: 0, entry: 2 * per_piece as u32 + 3 };
     let piece_at = |piece: u64| (4 << 20) + (piece << 20);
