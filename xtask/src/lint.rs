@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::ebpf;
 use crate::run::say;
 use crate::workspace::Workspace;
+use crate::{ebpf, fuzz};
 
 /// Checks everything that needs no test run.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
@@ -13,11 +13,28 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     ebpf::without_panics(workspace)?;
     say("format");
     workspace.cargo().args(["fmt", "--all", "--check"]).run().context("type `cargo fmt --all`")?;
+    let fuzz = fuzz::directory(workspace).join("Cargo.toml");
+    workspace
+        .cargo()
+        .args(["fmt", "--check", "--manifest-path"])
+        .arg(&fuzz)
+        .run()
+        .context("type `cargo fmt --manifest-path merge-ctl/fuzz/Cargo.toml`")?;
     say("lints of the user side");
     workspace
         .cargo()
         .args(["clippy", "--quiet", "--workspace", "--exclude", "merge-ebpf", "--all-targets"])
         .args(["--", "-D", "warnings"])
+        .run()?;
+    say("lints of the fuzz targets");
+    workspace
+        .cargo()
+        .args(["clippy", "--quiet", "--locked", "--manifest-path"])
+        .arg(&fuzz)
+        .args(["--", "-D", "warnings"])
+        // Nothing is linked: libFuzzer need not be built for it.
+        .env("CUSTOM_LIBFUZZER_PATH", "/nonexistent/libfuzzer.a")
+        .env("CARGO_TARGET_DIR", workspace.target.join("fuzz"))
         .run()?;
     say("lints of the eBPF programs");
     ebpf::clippy(workspace)?;

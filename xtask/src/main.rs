@@ -8,6 +8,7 @@ mod build;
 mod cpio;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod initramfs;
 mod kernels;
 mod linker;
@@ -16,6 +17,7 @@ mod packages;
 mod run;
 mod setup;
 mod test;
+mod tool;
 mod vm;
 mod workspace;
 
@@ -35,7 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Get what the other tasks need: packages, the BPF linker, kernels
+    /// Get what the other tasks need: packages, the BPF linker, cargo-fuzz, kernels
     Setup(setup::Args),
     /// Build the eBPF programs into target/ebpf
     Ebpf,
@@ -43,8 +45,11 @@ enum Task {
     Build,
     /// Check format, lints (user side and eBPF) and documentation links
     Lint,
-    /// Run everything: lints, unit tests, and the integration tests on real kernels
+    /// Run everything: lints, unit tests, a minute of fuzzing, and the integration tests on real
+    /// kernels
     Test(test::Args),
+    /// Read stores that nobody wrote, until one breaks the reader or the time is over
+    Fuzz(fuzz::Args),
     /// Watch a real merge in a disposable VM, live in this terminal, and see it proved right
     Demo(demo::Args),
     /// Measure what merge-ctl costs; prints Markdown
@@ -84,6 +89,7 @@ fn run(task: Task) -> Result<u8> {
             lint::run(&workspace).map(|()| 0)
         }
         Task::Test(args) => test::run(&workspace, &args),
+        Task::Fuzz(args) => fuzz::run(&workspace, &args).map(|()| 0),
         Task::Demo(args) => demo::run(&workspace, &args),
         Task::Bench(args) => bench::run(&workspace, &args).map(|()| 0),
         Task::Vm(args) => vm::run(&workspace, &args),

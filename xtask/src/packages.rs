@@ -17,7 +17,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("zlib1g-dev", "to build bpf-linker"),
     ("libzstd-dev", "to build bpf-linker"),
     ("libxml2-dev", "to build bpf-linker"),
-    ("g++", "to build bpf-linker"),
+    ("g++", "to build bpf-linker and the fuzz targets"),
     ("gcc", "to link"),
     ("libc6-dev", "to link, statically too"),
     ("qemu-system-x86", "the VMs"),
@@ -118,6 +118,7 @@ fn apt() -> Command {
 fn without_apt() -> Result<()> {
     let programs = [
         "cc",
+        "c++",
         "qemu-system-x86_64",
         "busybox",
         "bash",

@@ -87,6 +87,21 @@ impl Command {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Runs it and gives each line that it writes to stderr to `tell`; its stdout goes to our stderr.
+    pub(crate) fn run_telling(&mut self, mut tell: impl FnMut(&str)) -> Result<()> {
+        self.inner.stdin(Stdio::null()).stdout(std::io::stderr()).stderr(Stdio::piped());
+        let mut child = self.inner.spawn().with_context(|| self.cannot())?;
+        let mut lines = child.stderr.take().map(BufReader::new);
+        let mut line = Vec::new();
+        while let Some(lines) = &mut lines
+            && lines.read_until(b'\n', &mut line).with_context(|| self.cannot())? > 0
+        {
+            tell(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+            line.clear();
+        }
+        self.check(child.wait().with_context(|| self.cannot())?)
+    }
+
     fn captured(&mut self) -> Result<Output> {
         self.inner.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.inner.output().with_context(|| self.cannot())

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::kernels::{self, Choice};
 use crate::run::Command;
 use crate::workspace::Workspace;
-use crate::{linker, packages};
+use crate::{fuzz, linker, packages};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -20,9 +20,10 @@ pub(crate) struct Args {
     kernels: String,
 }
 
-/// Gets everything, kernels too.
+/// Gets everything, cargo-fuzz and kernels too.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     tools(workspace)?;
+    fuzz::ready(workspace)?;
     for choice in kernels::parse_list(&args.kernels)? {
         let kernel = kernels::ensure(workspace, &Choice::Named(choice), args.refresh)?;
         println!("kernel {}: {}", kernel.name, kernel.version);
@@ -31,7 +32,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Gets packages, the BPF linker and the toolchain's components; no kernel.
+/// Gets packages, the BPF linker and the toolchain's components: no kernel, and not cargo-fuzz.
 pub(crate) fn tools(workspace: &Workspace) -> Result<()> {
     packages::ensure()?;
     components(workspace)?;

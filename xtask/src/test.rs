@@ -11,7 +11,7 @@ use crate::kernels::{self, ByHand, Choice, Kernel};
 use crate::run::say;
 use crate::vm::Vm;
 use crate::workspace::Workspace;
-use crate::{build, ebpf, lint, setup};
+use crate::{build, ebpf, fuzz, lint, setup};
 
 /// All tests take a few minutes on one kernel; what takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -29,10 +29,16 @@ pub(crate) struct Args {
     /// Leave out format, lints and documentation
     #[arg(long)]
     no_lint: bool,
+    /// Leave out the minute of fuzzing, as a FILTER does
+    #[arg(long)]
+    no_fuzz: bool,
     /// Only the tests whose names contain this
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<OsString>,
 }
+
+/// What of our environment the tests in a VM are given.
+const PASSED_ON: &str = "DIFFERENTIAL_SEED";
 
 /// How a step went: its name, what there is to say about it, whether it counts as passed.
 struct Verdict {
@@ -43,8 +49,13 @@ struct Verdict {
 
 impl Verdict {
     fn of(step: &str, result: Result<()>) -> Self {
+        Self::telling(step, result.map(|()| "passed".to_owned()))
+    }
+
+    /// A step that has something to say when it passes.
+    fn telling(step: &str, result: Result<String>) -> Self {
         let (result, passed) = match result {
-            Ok(()) => ("passed".to_owned(), true),
+            Ok(said) => (said, true),
             Err(error) => (format!("FAILED: {error:#}"), false),
         };
         Self { step: step.to_owned(), result, passed }
@@ -64,6 +75,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
         verdicts.push(Verdict::of("lint", lint::run(workspace)));
     }
     verdicts.push(Verdict::of("host", on_host(workspace, &args.filter)));
+    if !args.no_fuzz && args.filter.is_empty() {
+        verdicts.push(Verdict::telling("fuzz", fuzz::for_a_minute(workspace)));
+    }
     if !args.no_vm {
         verdicts.extend(on_kernels(workspace, &choices, &args.filter)?);
     }
@@ -105,7 +119,13 @@ fn on_kernel(
     let step = format!("kernel {} ({})", kernel.name, kernel.version);
     say(format_args!("tests on {step}"));
     let program = programs[1].file_name().unwrap_or_default().to_owned();
-    let mut command = vec![program, "--ignored".into(), "--test-threads=1".into()];
+    let mut command = vec![OsString::from("env")];
+    if let Some(value) = std::env::var_os(PASSED_ON) {
+        let mut variable = OsString::from(format!("{PASSED_ON}="));
+        variable.push(value);
+        command.push(variable);
+    }
+    command.extend([program, "--ignored".into(), "--test-threads=1".into()]);
     command.extend(filter.iter().cloned());
     let mut vm = Vm::new(kernel);
     vm.copies = programs.map(Path::to_owned).into();

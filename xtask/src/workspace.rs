@@ -14,7 +14,7 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// Where cargo builds: `CARGO_TARGET_DIR`, or `target` in the checkout.
     pub(crate) target: PathBuf,
-    /// What is worth keeping for the next clone on this machine: kernels, the BPF linker.
+    /// What is worth keeping for the next clone on this machine: kernels, the BPF linker, cargo-fuzz.
     pub(crate) cache: PathBuf,
 }
 

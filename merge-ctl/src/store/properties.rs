@@ -7,8 +7,11 @@ use proptest::prelude::*;
 
 use super::image::{Image, pair};
 use super::reader::{Opened, Store};
+use super::reading_ahead::ParallelDevice;
 use super::runs::Run;
+use super::slow::{self, device::Device};
 use super::source::MemorySource;
+use crate::units::Sectors;
 
 pub(super) const ORIGIN_CHUNKS: u64 = 4000;
 
@@ -71,6 +74,8 @@ proptest! {
         let newest_first = image.exceptions().into_iter().rev().map(Run::of_one);
         prop_assert_eq!(single, newest_first.collect::<Vec<_>>());
         let runs = read_all(&store).unwrap();
+        let read_ahead = read_all(&ParallelDevice::new(&image).open()).unwrap();
+        prop_assert_eq!(&read_ahead, &runs);
         prop_assert_eq!(runs, image.merge());
         // The model leaves the store empty, and so the reader finds it.
         prop_assert_eq!(image.open(None).survey(|_| {}).unwrap().exceptions, 0);
@@ -133,6 +138,124 @@ proptest! {
             read_all(&store);
         }
     }
+}
+
+proptest! {
+    // The reference looks at every way to read, so fewer cases will do.
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn every_chunk_size_is_read_as_the_reference_reads_it(
+        old_chunks in old_chunks(),
+        chunk_log2 in 0..=21_u32,
+        lost in 2..40_usize,
+        origin in origin(),
+        from in 0..600_u64,
+    ) {
+        let lost = |index| index % lost == lost - 1;
+        slow::check(&Device::written(1 << chunk_log2, old_chunks, lost), origin, from);
+    }
+
+    #[test]
+    fn a_device_may_end_anywhere(
+        old_chunks in old_chunks(),
+        chunk_log2 in 0..=3_u32,
+        cut in any::<prop::sample::Index>(),
+        block_bytes in prop_oneof![Just(512_u32), Just(1024), Just(4096)],
+    ) {
+        let mut device = Device::written(1 << chunk_log2, old_chunks, |_| false);
+        device.block_bytes = block_bytes;
+        let blocks = device.size * 512 / u64::from(block_bytes);
+        device.size = cut.index(blocks as usize + 1) as u64 * u64::from(block_bytes) / 512;
+        slow::check(&device, None, 40);
+    }
+
+    #[test]
+    fn after_full_areas_the_device_must_have_one_more(areas in 1..4_u64, chunk_log2 in 0..=4_u32) {
+        let chunk_sectors = 1 << chunk_log2;
+        let epa = u64::from(chunk_sectors) * 32;
+        let mut device = Device::written(chunk_sectors, 0..areas * epa, |_| false);
+        let needed = (1 + areas * (epa + 1) + 1) * u64::from(chunk_sectors);
+        for size in needed - 1..=needed {
+            device.size = size;
+            slow::check(&device, None, areas * epa);
+            let Ok(Opened::Usable(store)) = Store::open(&device, None) else { panic!("refused") };
+            match store.survey(|_| {}) {
+                Ok(survey) => prop_assert_eq!((size, survey.exceptions), (needed, areas * epa)),
+                Err(super::StoreError::AreaOutside { area, .. }) => {
+                    prop_assert_eq!((size, area), (needed - 1, areas));
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_with_any_numbers_is_judged_as_the_reference_judges_it(
+        fields in proptest::array::uniform4(header_field()),
+        block_bytes in prop_oneof![Just(512_u32), Just(4096)],
+        size in 0..40_u64,
+    ) {
+        let mut device = Device::written(1, [7, 8, 3], |_| false);
+        device.block_bytes = block_bytes;
+        device.size = size * u64::from(block_bytes) / 512;
+        for (field, value) in (0..).zip(fields) {
+            if let Some(value) = value {
+                device.put(field * 4, &value.to_le_bytes());
+            }
+        }
+        slow::check(&device, None, 2);
+    }
+
+    #[test]
+    fn damage_on_the_largest_device_there_can_be(
+        old_chunks in old_chunks(),
+        chunk_log2 in 0..=21_u32,
+        damage in vec((0..80_u64, any::<bool>(), prop_oneof![value(), u64::MAX - 2..=u64::MAX]), 0..4),
+        origin in origin(),
+    ) {
+        let chunk_sectors = 1 << chunk_log2;
+        let mut device = Device::written(chunk_sectors, old_chunks, |_| false);
+        device.size = super::format::MAX_DEVICE.0;
+        for (entry, new, value) in damage {
+            let at = Device::entry_at(chunk_sectors, entry) + 8 * u64::from(new);
+            device.put(at, &value.to_le_bytes());
+        }
+        slow::check(&device, origin, 60);
+    }
+}
+
+proptest! {
+    // Each case has tens of thousands of entries.
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    #[test]
+    fn areas_that_are_read_in_pieces(beyond in 0..3000_u64, backwards in any::<bool>()) {
+        // An area of 2 MiB is two pieces of 65,536 entries each.
+        let chunks = 65_536 + beyond;
+        let old_chunk = |n| if backwards { chunks - n } else { n + n / 1000 };
+        slow::check(&Device::written(4096, (0..chunks).map(old_chunk), |_| false), None, 65_537);
+    }
+}
+
+/// A number that is right (none), nearly right, or any.
+fn header_field() -> impl Strategy<Value = Option<u32>> {
+    prop_oneof![
+        4 => Just(None),
+        1 => (0..3_u32).prop_map(Some),
+        1 => (0..32_u32).prop_map(|bit| Some(1 << bit)),
+        1 => any::<u32>().prop_map(Some),
+    ]
+}
+
+/// An origin that is not known, one that the writers may exceed, with a partial chunk at its end
+/// mostly, and any.
+fn origin() -> impl Strategy<Value = Option<Sectors>> {
+    prop_oneof![
+        Just(None),
+        (0..8 * ORIGIN_CHUNKS).prop_map(|sectors| Some(Sectors(sectors))),
+        any::<u64>().prop_map(|sectors| Some(Sectors(sectors))),
+    ]
 }
 
 /// Values that are wrong, nearly wrong, or right.

@@ -1,0 +1,41 @@
+//! What the fuzz targets share: the code under test, and how an input becomes a device.
+//!
+//! The store is compiled from its files here rather than taken from the library merge-ctl. So a
+//! fuzz build needs neither the eBPF programs nor the two hundred crates of a dashboard, and takes
+//! seconds. It holds as long as the store uses nothing of merge-ctl but `units`, which is as it
+//! should be.
+//!
+//! The store has no unsafe code (it is denied here), so there is nothing for a sanitizer to find:
+//! an index out of bounds or an overflow panics by itself. Without one the stable compiler will do,
+//! and inputs run several times as fast.
+
+pub mod dumped;
+pub mod program;
+
+#[path = "../../src/store/slow/mod.rs"]
+mod slow;
+#[path = "../../src/store/mod.rs"]
+pub mod store;
+#[path = "../../src/units.rs"]
+pub mod units;
+
+/// What one input may take, in bytes: the 64 MiB that a walk over a store is allowed, and what the
+/// reference and the input need.
+pub const MEMORY_BYTES: usize = 80 << 20;
+
+/// Runs one input of the target `store`.
+///
+/// # Panics
+/// Where the store is not read as it should be: what a fuzzer looks for.
+pub fn store(input: &program::Input<'_>) {
+    let program::Case { device, origin, from } = input.case();
+    slow::check(&device, origin, from);
+}
+
+/// Runs one input of the target `dump`.
+///
+/// # Panics
+/// Where a dump is not what it was made of, or a damaged one is read as it should not be.
+pub fn dump(input: &dumped::Input<'_>) {
+    input.run();
+}
