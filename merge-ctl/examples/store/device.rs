@@ -1,13 +1,14 @@
 //! How fast the areas of a store come off a slow device: one read after the other, reading ahead,
 //! and by fio, which reads the same places and does nothing with them.
 
+use std::hint::black_box;
 use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use merge_ctl::store::{FileSource, Place, Placed, Source, Store};
+use merge_ctl::store::{FileSource, ForwardRuns, Place, Placed, Source, Store};
 use merge_ctl::units::Sectors;
 
 use super::{CHUNK_BYTES, ENTRIES, area_at, make, passes};
@@ -48,15 +49,17 @@ pub(crate) fn run(areas: u64, delay_ms: u32, rounds: u32) -> Result<()> {
 fn measure(device: &Path, areas: u64, rounds: u32) -> Result<()> {
     let one_by_one = passes::open(OneByOne(FileSource::open(device)?))?;
     let ahead = passes::open(FileSource::open(device)?)?;
+    let expected = all(&one_by_one)?;
+    let exceptions = expected.len() as u64;
+    if exceptions != areas * ENTRIES - 1 || all(&ahead)? != expected {
+        bail!(
+            "reading ahead does not tell the {exceptions} exceptions that one read after the other tells"
+        );
+    }
     for _ in 0..rounds {
-        let (seconds, expected) = walk(&one_by_one)?;
-        println!("one-by-one {seconds}");
-        let (seconds, told) = walk(&ahead)?;
-        println!("ahead {seconds}");
-        if told != expected || told.len() as u64 != areas * ENTRIES - 1 {
-            bail!("reading ahead tells {} exceptions, not {}", told.len(), expected.len());
-        }
-        println!("backwards {}", backwards(&ahead, told.len() as u64)?);
+        println!("one-by-one {}", forwards(&one_by_one, exceptions)?);
+        println!("ahead {}", forwards(&ahead, exceptions)?);
+        println!("backwards {}", backwards(&ahead, exceptions)?);
         for depth in [16, 32] {
             println!("fio-{depth} {}", fio(device, areas, depth)?);
         }
@@ -64,10 +67,21 @@ fn measure(device: &Path, areas: u64, rounds: u32) -> Result<()> {
     Ok(())
 }
 
-fn walk<S: Source>(store: &Store<S>) -> Result<(f64, Vec<Placed>)> {
+fn all<S: Source>(store: &Store<S>) -> Result<Vec<Placed>> {
+    Ok(store.exceptions().collect::<Result<_, _>>()?)
+}
+
+fn forwards<S: Source>(store: &Store<S>, exceptions: u64) -> Result<f64> {
     let begun = Instant::now();
-    let told = store.exceptions().collect::<Result<_, _>>()?;
-    Ok((begun.elapsed().as_secs_f64(), told))
+    let (mut told, mut runs) = (0, ForwardRuns::default());
+    for placed in store.exceptions() {
+        black_box(runs.add(placed?));
+        told += 1;
+    }
+    if told != exceptions {
+        bail!("forwards there are {told} exceptions, not {exceptions}");
+    }
+    Ok(begun.elapsed().as_secs_f64())
 }
 
 fn backwards<S: Source>(store: &Store<S>, exceptions: u64) -> Result<f64> {
