@@ -164,7 +164,10 @@ impl Subject {
             .with_context(|| format!("cannot read the exceptions of {}", self.label))?;
         match opened {
             Opened::New => Ok(Content::New),
-            Opened::Usable(store) => Ok(Content::Store(store)),
+            Opened::Usable(store) => Ok(Content::Store(match status {
+                Some(SnapshotStatus::Usage(usage)) => store.with_metadata_in_use(usage.metadata),
+                _ => store,
+            })),
             Opened::Invalid => Err(invalid(&self.label).into()),
         }
     }
