@@ -9,6 +9,10 @@
 //! an index out of bounds or an overflow panics by itself. Without one the stable compiler will do,
 //! and inputs run several times as fast.
 
+use std::alloc::System;
+
+use cap::Cap;
+
 pub mod dumped;
 pub mod program;
 
@@ -21,7 +25,21 @@ pub mod units;
 
 /// What one input may take, in bytes: the 64 MiB that a walk over a store is allowed, and what the
 /// reference and the input need.
-pub const MEMORY_BYTES: usize = 80 << 20;
+const MEMORY_BYTES: usize = 80 << 20;
+
+// An allocation above the limit aborts at once. libFuzzer's own limit looks once a second, and only
+// at memory that was touched.
+#[global_allocator]
+static MEMORY: Cap<System> = Cap::new(System, MEMORY_BYTES);
+
+/// Does something that may take only so much more memory.
+fn within<T>(bytes: usize, what: impl FnOnce() -> T) -> T {
+    let limited = MEMORY.set_limit(MEMORY.allocated() + bytes);
+    let told = what();
+    let whole = MEMORY.set_limit(MEMORY_BYTES);
+    assert!(limited.and(whole).is_ok(), "more is allocated than may be");
+    told
+}
 
 /// Runs one input of the target `store`.
 ///

@@ -178,6 +178,13 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Where the entry with this number stands, or would stand, on the device.
+    pub(crate) fn entry_at(&self, entry: u16) -> u64 {
+        Device::entry_at(1 << self.chunk_log2, entry.into())
+    }
+}
+
 impl Writer {
     fn old_chunks(&self, chunks: u64) -> Box<dyn Iterator<Item = u64>> {
         let start = self.start;
