@@ -20,24 +20,25 @@ use crate::within;
 const PREAMBLE_BYTES: usize = 48;
 const FOOTER_BYTES: usize = 28;
 
-/// One input.
+/// One input. What is short comes first: of a short input nothing is left for the last fields.
 #[derive(Arbitrary, Debug)]
 pub enum Input<'a> {
     /// A dump as it was saved: it must tell what the device tells.
     Whole {
+        /// An entry whose sector is read by itself, with the one behind it, whether they were
+        /// saved or not.
+        entry: u16,
         /// The store on the device.
         program: Program,
-        /// An entry whose sector is read by itself, whether it was saved or not.
-        entry: u16,
     },
     /// A dump that something happened to: it must be refused, or tell the same in every way.
     Damaged {
-        /// The store that it was made of.
-        program: Program,
-        /// What happened to the file.
-        damage: Vec<Damage>,
         /// Whether its checksums are put right.
         mended: bool,
+        /// What happened to the file.
+        damage: Vec<Damage>,
+        /// The store that it was made of.
+        program: Program,
     },
     /// Whatever the bytes are.
     Bytes(&'a [u8]),
@@ -139,10 +140,10 @@ fn whole(case: &Case, at_bytes: u64) {
         // Where it ends early, that is behind the first fault, and no walk goes further.
         slow::compare(&source, device, *origin, None);
     }
-    let (mut told, mut there) = ([0; 512], [0; 512]);
+    let (mut told, mut there) = ([0; 1024], [0; 1024]);
     if source.read_at(at_bytes, &mut told).is_ok() && matches!(ending, Ending::Store) {
         device.read_at(at_bytes, &mut there).expect("memory can be read");
-        assert_eq!(told, there, "the sector at byte {at_bytes}");
+        assert_eq!(told, there, "the sectors at byte {at_bytes}");
     }
 }
 
