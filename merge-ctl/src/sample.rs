@@ -316,4 +316,8 @@ pub struct Dropped {
     pub merges: u64,
     /// Runs that were under way when the probes were attached.
     pub half_seen: u64,
+    /// Calls of the programs that the kernel left out; each may stand for a run or an I/O that was
+    /// not seen. 0 also where the kernel does not count them.
+    #[serde(default)]
+    pub missed: u64,
 }

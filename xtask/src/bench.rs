@@ -3,8 +3,10 @@
 
 mod device;
 mod fio;
+mod machine;
 mod overhead;
 mod ratios;
+mod store;
 mod tracer;
 
 use anyhow::Result;
@@ -22,11 +24,15 @@ pub(crate) struct Args {
 enum Bench {
     /// What merge-ctl's tracer costs the application, on this host: root only
     Overhead(overhead::Args),
+    /// How fast exception stores are read: from the page cache on this host, and from a slow device
+    /// in a VM
+    Store(store::Args),
 }
 
 /// Measures, and prints the result as Markdown.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.bench {
         Bench::Overhead(args) => overhead::run(workspace, args),
+        Bench::Store(args) => store::run(workspace, args),
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Args {
     filter: Vec<OsString>,
 }
 
+/// What of our environment the tests in a VM are given.
+const PASSED_ON: &str = "DIFFERENTIAL_SEED";
+
 /// How a step went: its name, what there is to say about it, whether it counts as passed.
 struct Verdict {
     step: String,
@@ -116,7 +119,13 @@ fn on_kernel(
     let step = format!("kernel {} ({})", kernel.name, kernel.version);
     say(format_args!("tests on {step}"));
     let program = programs[1].file_name().unwrap_or_default().to_owned();
-    let mut command = vec![program, "--ignored".into(), "--test-threads=1".into()];
+    let mut command = vec![OsString::from("env")];
+    if let Some(value) = std::env::var_os(PASSED_ON) {
+        let mut variable = OsString::from(format!("{PASSED_ON}="));
+        variable.push(value);
+        command.push(variable);
+    }
+    command.extend([program, "--ignored".into(), "--test-threads=1".into()]);
     command.extend(filter.iter().cloned());
     let mut vm = Vm::new(kernel);
     vm.copies = programs.map(Path::to_owned).into();

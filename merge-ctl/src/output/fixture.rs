@@ -180,7 +180,7 @@ pub(crate) fn stalled() -> Model {
     model.rate.runs_per_s = Some(0.0);
     model.left = None;
     model.throttle_percent = Some(50);
-    model.dropped = Dropped { runs: 3, in_flight: 0, merges: 0, half_seen: 1 };
+    model.dropped = Dropped { runs: 3, in_flight: 0, merges: 0, half_seen: 1, missed: 0 };
     if let Some(run) = &mut model.current {
         run.phase = Phase::Drain;
         run.phase_started_ns = NOW_NS - 3_100 * MS;
@@ -366,7 +366,8 @@ pub(crate) fn nasty() -> Model {
     };
     model.verdict = "word ".repeat(200);
     model.throttle_percent = Some(u32::MAX);
-    model.dropped = Dropped { runs: count, in_flight: count, merges: count, half_seen: count };
+    model.dropped =
+        Dropped { runs: count, in_flight: count, merges: count, half_seen: count, missed: count };
     model
 }
 

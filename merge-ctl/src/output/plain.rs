@@ -291,6 +291,7 @@ pub fn lost(model: &Model) -> Option<String> {
         (dropped.runs, "finished run"),
         (dropped.in_flight, "write in flight"),
         (dropped.merges, "merge"),
+        (dropped.missed, "probe call"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)

@@ -149,6 +149,7 @@ impl Probe {
             in_flight: count(dropped::IN_FLIGHT_FULL),
             merges: count(dropped::MERGES_FULL),
             half_seen: count(dropped::RUN_HALF_SEEN),
+            missed: self.parts.programs.as_ref().map_or(0, load::Programs::missed),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::dump::{DumpSource, is_dump};
 use super::error::StoreError;
-use super::source::{FileSource, Source};
+use super::source::{FileSource, ReadAt, Source};
 use crate::units::Sectors;
 
 /// Whatever a store can be read from.
@@ -65,6 +66,20 @@ impl Source for AnySource {
         match self {
             Self::File(file) => file.read_at(at_bytes, into),
             Self::Dump(dump) => dump.read_at(at_bytes, into),
+        }
+    }
+
+    fn beside(&self) -> Option<Arc<dyn ReadAt>> {
+        match self {
+            Self::File(file) => file.beside(),
+            Self::Dump(dump) => dump.beside(),
+        }
+    }
+
+    fn may_grow(&self) -> bool {
+        match self {
+            Self::File(file) => file.may_grow(),
+            Self::Dump(dump) => dump.may_grow(),
         }
     }
 }

@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod ahead;
 mod aligned;
 pub mod any;
 pub mod dump;
@@ -39,12 +40,14 @@ pub use dump::{DumpFault, DumpSource};
 pub use error::{EntryFault, StoreError};
 pub use format::{Exception, Layout, Place, Placed, Usage};
 pub use reader::{Opened, Store, Survey};
-pub use runs::{Run, RunList, Runs};
-pub use source::{FileSource, MemorySource, Source};
+pub use runs::{AreaRun, ForwardRuns, Run, RunList, Runs};
+pub use source::{FileSource, MemorySource, ReadAt, Source};
 
 #[cfg(test)]
 mod image;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod reading_ahead;
 #[cfg(test)]
 mod slow;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::image::{Image, pair};
 use super::reader::{Opened, Store};
+use super::reading_ahead::ParallelDevice;
 use super::runs::Run;
 use super::slow::{self, device::Device};
 use super::source::MemorySource;
@@ -73,6 +74,8 @@ proptest! {
         let newest_first = image.exceptions().into_iter().rev().map(Run::of_one);
         prop_assert_eq!(single, newest_first.collect::<Vec<_>>());
         let runs = read_all(&store).unwrap();
+        let read_ahead = read_all(&ParallelDevice::new(&image).open()).unwrap();
+        prop_assert_eq!(&read_ahead, &runs);
         prop_assert_eq!(runs, image.merge());
         // The model leaves the store empty, and so the reader finds it.
         prop_assert_eq!(image.open(None).survey(|_| {}).unwrap().exceptions, 0);

@@ -6,17 +6,23 @@
 //! area is read in pieces. A walk ends at the latest with the device: each area is further out
 //! than the one before.
 //!
+//! On a block device a walk reads ahead, with at most 4 MiB of buffers more. Forwards it does so
+//! only as far as areas are known to be in use: all of them where nobody else has the device, else
+//! those that [`Store::with_metadata_in_use`] tells. The kernel clears an area just before it begins
+//! to use it, and what was read there before that is from another time.
+//!
 //! A store may be read while the kernel merges it: exceptions are cleared from the end, and a
 //! sector is written whole, so a walk forwards sees each exception that is still to be merged. A
 //! walk backwards may meet entries that were cleared since the end was found: it then says
 //! [`StoreError::Changed`]. [`Store::survey_runs`] walks forwards only, and is the one to use then.
 
+use super::ahead::Ahead;
 use super::aligned::AlignedBuffer;
-use super::duplicates::{Duplicates, MEMORY_BYTES, Seen};
+use super::duplicates::{Duplicates, PAGES_BYTES, Seen};
 use super::error::{EntryFault, StoreError};
 use super::format::{
-    EXCEPTION_BYTES, Exception, HEADER_BYTES, Header, Layout, MAGIC, MAX_DEVICE, Place, Placed,
-    Usage, VERSION,
+    EXCEPTION_BYTES, Exception, HEADER_BYTES, HEADER_CHUNKS, Header, Layout, MAGIC, MAX_DEVICE,
+    Place, Placed, Usage, VERSION,
 };
 use super::runs::{Run, RunList, Runs};
 use super::source::Source;
@@ -24,6 +30,10 @@ use crate::units::{ChunkSize, SECTOR_BYTES, Sectors};
 
 /// How much of an area is read at once, at most.
 const PIECE_BYTES: u64 = 1 << 20;
+
+/// How many exceptions a survey looks at together: an area's at chunks of 4 KiB. They stay in the
+/// processor's first cache.
+const BATCH: usize = 256;
 
 /// What the header of a store says.
 #[derive(Debug)]
@@ -45,6 +55,8 @@ pub struct Store<S> {
     cow_chunks: u64,
     /// Chunks of the origin, or of the largest device there can be.
     origin_chunks: u64,
+    /// Areas below this one hold nothing but this store's entries, whoever may be adding to it.
+    settled_areas: u64,
 }
 
 /// What a whole walk over a store found.
@@ -88,7 +100,18 @@ impl<S: Source> Store<S> {
         let chunk = layout.chunk_size();
         let cow_chunks = source.size().0 / chunk.sectors();
         let origin_chunks = chunk.chunks_in(origin.unwrap_or(MAX_DEVICE).min(MAX_DEVICE));
-        Ok(Opened::Usable(Self { source, layout, cow_chunks, origin_chunks }))
+        let settled_areas = if source.may_grow() { 0 } else { u64::MAX };
+        Ok(Opened::Usable(Self { source, layout, cow_chunks, origin_chunks, settled_areas }))
+    }
+
+    /// Lets walks forwards read ahead in a store that is in use, as far as the kernel's status line
+    /// has shown it to be: `metadata` is the last number of that line ([`Usage::metadata`]), taken
+    /// at any time since the snapshot was loaded. Where nobody uses the device, it changes nothing.
+    #[must_use]
+    pub fn with_metadata_in_use(self, metadata: Sectors) -> Self {
+        let chunks = metadata.0 / self.layout.chunk_size().sectors();
+        let areas = chunks.saturating_sub(HEADER_CHUNKS);
+        Self { settled_areas: self.settled_areas.max(areas), ..self }
     }
 
     /// The chunk size and what follows from it.
@@ -100,12 +123,16 @@ impl<S: Source> Store<S> {
     ///
     /// Every entry is checked by itself; only [`Self::survey`] searches for duplicates.
     pub fn exceptions(&self) -> Exceptions<'_, S> {
-        Exceptions { entries: Entries::new(self), next: Place::default(), ended: false }
+        Exceptions {
+            entries: Entries::new(self, Direction::Forwards),
+            next: Place::default(),
+            ended: false,
+        }
     }
 
     /// The exceptions before `end`, last first, so as a merge takes them. Ends after an error.
     pub fn backwards(&self, end: Place) -> Backwards<'_, S> {
-        Backwards { entries: Entries::new(self), end: Some(end) }
+        Backwards { entries: Entries::new(self, Direction::Backwards), end: Some(end) }
     }
 
     /// The runs of a merge that begins at `end`, in its order.
@@ -126,7 +153,7 @@ impl<S: Source> Store<S> {
     /// # Errors
     /// The first fault; a failed read.
     pub fn survey(&self, each: impl FnMut(Placed)) -> Result<Survey, StoreError> {
-        self.survey_within(MEMORY_BYTES, each)
+        self.survey_within(PAGES_BYTES, each)
     }
 
     /// [`Self::survey`], and the runs of a merge that begins where the store ends now, in its
@@ -144,19 +171,25 @@ impl<S: Source> Store<S> {
 
     fn survey_within(
         &self,
-        memory_bytes: usize,
+        pages_bytes: usize,
         mut each: impl FnMut(Placed),
     ) -> Result<Survey, StoreError> {
-        let mut seen = Duplicates::within(memory_bytes);
+        let mut seen = Duplicates::within(pages_bytes);
         let mut not_searched = 0;
         // The header and the first area are never free.
         let mut next_free = 2;
         let mut walk = self.exceptions();
-        for placed in walk.by_ref() {
-            let placed = placed?;
-            not_searched += u64::from(!self.search(placed, &mut seen)?);
-            next_free = next_free.max(placed.exception.new_chunk + 1);
-            each(placed);
+        let mut batch = Vec::with_capacity(BATCH);
+        while !walk.ended {
+            batch.clear();
+            // A fault behind these exceptions counts only if there is none among them.
+            let outcome = walk.fill(&mut batch);
+            not_searched += self.search(&batch, &mut seen)?;
+            for placed in &batch {
+                next_free = next_free.max(placed.exception.new_chunk + 1);
+                each(*placed);
+            }
+            outcome?;
         }
         let end = walk.next;
         Ok(Survey {
@@ -176,19 +209,26 @@ impl<S: Source> Store<S> {
         }
     }
 
-    /// Whether the chunks of an entry could be searched for; an error where they were found.
-    fn search(&self, placed: Placed, seen: &mut Duplicates) -> Result<bool, StoreError> {
-        let Placed { place, exception } = placed;
-        let twice = |fault| Err(StoreError::Entry { place, exception, fault });
-        // An entry that was checked names a data chunk.
-        let Some(index) = self.layout.data_index(exception.new_chunk) else {
-            return twice(EntryFault::NewIsMetadata);
-        };
-        match (seen.add_old(exception.old_chunk), seen.add_new(index)) {
-            (Seen::Again, _) => twice(EntryFault::OldTwice),
-            (_, Seen::Again) => twice(EntryFault::NewTwice),
-            (old, new) => Ok(old == Seen::New && new == Seen::New),
+    /// Searches for chunks that were named before, and tells how many entries could not be searched
+    /// for; an error at the first that names such a chunk.
+    fn search(&self, batch: &[Placed], seen: &mut Duplicates) -> Result<u64, StoreError> {
+        seen.touch(batch.iter().map(|placed| placed.exception.old_chunk));
+        let mut not_searched = 0;
+        for placed in batch {
+            let Placed { place, exception } = *placed;
+            let twice = |fault| Err(StoreError::Entry { place, exception, fault });
+            // An entry that was checked names a data chunk.
+            let Some(index) = self.layout.data_index(exception.new_chunk) else {
+                return twice(EntryFault::NewIsMetadata);
+            };
+            match (seen.add_old(exception.old_chunk), seen.add_new(index)) {
+                (Seen::Again, _) => return twice(EntryFault::OldTwice),
+                (_, Seen::Again) => return twice(EntryFault::NewTwice),
+                (Seen::New, Seen::New) => {}
+                (Seen::Unknown, _) | (_, Seen::Unknown) => not_searched += 1,
+            }
         }
+        Ok(not_searched)
     }
 
     /// All that can be said of an entry alone.
@@ -239,50 +279,138 @@ fn read(source: &impl Source, at_bytes: u64, into: &mut [u8]) -> Result<(), Stor
     source.read_at(at_bytes, into).map_err(|source| StoreError::Read { at_bytes, bytes, source })
 }
 
+/// Which way a walk goes.
+#[derive(Clone, Copy)]
+enum Direction {
+    Forwards,
+    Backwards,
+}
+
+/// A part of an area that is read at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Piece {
+    area: u64,
+    /// Its number in the area, from 0.
+    number: u32,
+}
+
+/// How areas are divided into pieces.
+#[derive(Clone, Copy)]
+struct Pieces {
+    bytes: usize,
+    /// Entries of a piece, a power of two: its exponent.
+    entries_log2: u32,
+    /// The number of an area's last piece.
+    last: u32,
+}
+
+impl Pieces {
+    fn of(layout: Layout) -> Self {
+        let area_bytes = layout.chunk_size().bytes();
+        let bytes = area_bytes.min(PIECE_BYTES);
+        Self {
+            bytes: bytes as usize,
+            entries_log2: (bytes / EXCEPTION_BYTES as u64).ilog2(),
+            last: (area_bytes / bytes - 1) as u32,
+        }
+    }
+
+    /// The piece with this entry, and where in it the entry begins, in bytes.
+    const fn of_entry(self, Place { area, entry }: Place) -> (Piece, usize) {
+        let number = entry >> self.entries_log2;
+        let within = entry & ((1 << self.entries_log2) - 1);
+        (Piece { area, number }, within as usize * EXCEPTION_BYTES)
+    }
+
+    /// The piece that a walk comes to after this one.
+    fn next(self, Piece { area, number }: Piece, direction: Direction) -> Option<Piece> {
+        Some(match direction {
+            Direction::Forwards if number < self.last => Piece { area, number: number + 1 },
+            Direction::Forwards => Piece { area: area.checked_add(1)?, number: 0 },
+            Direction::Backwards if number > 0 => Piece { area, number: number - 1 },
+            Direction::Backwards => Piece { area: area.checked_sub(1)?, number: self.last },
+        })
+    }
+}
+
 /// Entries by their place, read in pieces of an area. Holds the piece that was read last.
 struct Entries<'a, S> {
     store: &'a Store<S>,
-    piece: AlignedBuffer,
-    /// The area and the number of the piece in the buffer.
-    held: Option<(u64, u32)>,
-    entries_per_piece: u32,
+    pieces: Pieces,
+    direction: Direction,
+    buffer: AlignedBuffer,
+    /// What is in the buffer.
+    held: Option<Piece>,
+    ahead: Option<Ahead>,
 }
 
 impl<'a, S: Source> Entries<'a, S> {
-    fn new(store: &'a Store<S>) -> Self {
-        let piece_bytes = store.layout.chunk_size().bytes().min(PIECE_BYTES) as usize;
+    fn new(store: &'a Store<S>, direction: Direction) -> Self {
+        let pieces = Pieces::of(store.layout);
         Self {
             store,
-            piece: AlignedBuffer::new(piece_bytes),
+            pieces,
+            direction,
+            buffer: AlignedBuffer::new(pieces.bytes),
             held: None,
-            entries_per_piece: (piece_bytes / EXCEPTION_BYTES) as u32,
+            ahead: store.source.beside().map(|source| Ahead::new(source, pieces.bytes)),
         }
     }
 
     /// The entry at a place, unchecked.
+    #[inline]
     fn at(&mut self, place: Place) -> Result<Placed, StoreError> {
-        let wanted = (place.area, place.entry / self.entries_per_piece);
-        if self.held != Some(wanted) {
-            self.load(wanted)?;
+        let (piece, start) = self.pieces.of_entry(place);
+        if self.held != Some(piece) {
+            self.load(piece)?;
         }
-        let start = (place.entry % self.entries_per_piece) as usize * EXCEPTION_BYTES;
-        let bytes = self.piece.as_slice()[start..].first_chunk::<EXCEPTION_BYTES>();
+        let bytes = self.buffer.as_slice()[start..].first_chunk::<EXCEPTION_BYTES>();
         // Pieces are whole numbers of entries, so the bytes are there.
         let exception = bytes.map_or(Exception { old_chunk: 0, new_chunk: 0 }, Exception::decode);
         Ok(Placed { place, exception })
     }
 
-    fn load(&mut self, (area, piece): (u64, u32)) -> Result<(), StoreError> {
-        let cow_chunks = self.store.cow_chunks;
-        let chunk = self.store.layout.area_chunk(area).filter(|chunk| *chunk < cow_chunks);
-        let chunk = chunk.ok_or(StoreError::AreaOutside { area, cow_chunks })?;
-        // Inside the device, so no product overflows.
-        let at_bytes = chunk * self.store.layout.chunk_size().bytes()
-            + u64::from(piece) * self.piece.as_slice().len() as u64;
+    #[cold]
+    fn load(&mut self, piece: Piece) -> Result<(), StoreError> {
+        let (area, cow_chunks) = (piece.area, self.store.cow_chunks);
+        let outside = StoreError::AreaOutside { area, cow_chunks };
+        let at_bytes = self.store.place_bytes(piece, self.pieces).ok_or(outside)?;
         self.held = None;
-        read(&self.store.source, at_bytes, self.piece.as_mut_slice())?;
-        self.held = Some((area, piece));
+        let taken = self.ahead.as_mut().and_then(|ahead| ahead.take(at_bytes, &mut self.buffer));
+        match taken {
+            Some(result) => result.map_err(|source| StoreError::Read {
+                at_bytes,
+                bytes: self.pieces.bytes,
+                source,
+            })?,
+            None => read(&self.store.source, at_bytes, self.buffer.as_mut_slice())?,
+        }
+        self.held = Some(piece);
+        self.read_on(piece);
         Ok(())
+    }
+
+    /// Has the pieces read that the walk will come to after this one.
+    fn read_on(&mut self, piece: Piece) {
+        let Some(ahead) = &mut self.ahead else { return };
+        let (store, pieces, direction) = (self.store, self.pieces, self.direction);
+        let may_be_read = |next: &Piece| match direction {
+            Direction::Forwards => next.area == piece.area || next.area < store.settled_areas,
+            Direction::Backwards => true,
+        };
+        let following = std::iter::successors(Some(piece), |piece| pieces.next(*piece, direction));
+        let following = following.skip(1).take_while(may_be_read);
+        ahead.read_on(following.map_while(|piece| store.place_bytes(piece, pieces)));
+    }
+}
+
+impl<S> Store<S> {
+    /// Where a piece is; none if its area is outside the device.
+    fn place_bytes(&self, piece: Piece, pieces: Pieces) -> Option<u64> {
+        let chunk = self.layout.area_chunk(piece.area).filter(|chunk| *chunk < self.cow_chunks)?;
+        // Inside the device, so no product overflows.
+        let within = u64::from(piece.number) * pieces.bytes as u64;
+        Some(chunk * self.layout.chunk_size().bytes() + within)
     }
 }
 
@@ -302,6 +430,16 @@ impl<S: Source> Exceptions<'_, S> {
         let placed = self.entries.store.check(placed)?;
         self.next = self.entries.store.layout.after(self.next);
         Ok(Some(placed))
+    }
+
+    /// Appends what comes next until there are [`BATCH`], or the walk ends.
+    fn fill(&mut self, batch: &mut Vec<Placed>) -> Result<(), StoreError> {
+        while batch.len() < BATCH
+            && let Some(placed) = self.next()
+        {
+            batch.push(placed?);
+        }
+        Ok(())
     }
 }
 

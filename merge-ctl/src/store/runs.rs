@@ -12,8 +12,9 @@
 //! list on the exceptions backwards.
 //!
 //! Whether two neighbours in an area belong together depends on these two only. So the same runs
-//! come of a walk forwards, in the opposite order: [`RunList`] does that where one walk must do,
-//! because a merge eats the store from its end meanwhile.
+//! come of a walk forwards, in the opposite order: [`ForwardRuns`] finds them there, and
+//! [`RunList`] keeps them to turn them round, where one walk must do, because a merge eats the store
+//! from its end meanwhile.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,15 @@ impl Run {
         // new run.
         let chunks = self.chunks.checked_add(1).filter(|_| fits)?;
         Some(Self { chunks, ..Self::of_one(exception) })
+    }
+
+    /// The run with this exception put after it, where both its chunks are the next higher ones.
+    fn continued_by(self, exception: Exception) -> Option<Self> {
+        let length = u64::from(self.chunks);
+        let fits = self.old_chunk.checked_add(length) == Some(exception.old_chunk)
+            && self.new_chunk.checked_add(length) == Some(exception.new_chunk);
+        let chunks = self.chunks.checked_add(1).filter(|_| fits)?;
+        Some(Self { chunks, ..self })
     }
 }
 
@@ -103,36 +113,77 @@ where
     }
 }
 
+/// A run and the area that its entries stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AreaRun {
+    /// The area, from 0.
+    pub area: u64,
+    /// The run.
+    pub run: Run,
+}
+
+/// Finds the runs in a walk forwards, each as soon as it is known to be over: the order is the
+/// opposite of a merge's. Needs no memory but for the run that is being counted.
+///
+/// ```
+/// # use merge_ctl::store::{Exception, ForwardRuns, Place, Placed};
+/// let mut runs = ForwardRuns::default();
+/// let mut found = Vec::new();
+/// for (entry, (old_chunk, new_chunk)) in (0..).zip([(7, 2), (8, 3), (1, 4)]) {
+///     let exception = Exception { old_chunk, new_chunk };
+///     found.extend(runs.add(Placed { place: Place { area: 0, entry }, exception }));
+/// }
+/// found.extend(runs.finish());
+/// let chunks: Vec<u32> = found.iter().map(|found| found.run.chunks).collect();
+/// assert_eq!(chunks, [2, 1]);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ForwardRuns {
+    counting: Option<AreaRun>,
+}
+
+impl ForwardRuns {
+    /// Counts the exception that was committed next. A run that it does not belong to is over, and
+    /// is returned.
+    #[inline]
+    pub fn add(&mut self, placed: Placed) -> Option<AreaRun> {
+        let Placed { place, exception } = placed;
+        if let Some(counting) = &mut self.counting
+            && counting.area == place.area
+            && let Some(run) = counting.run.continued_by(exception)
+        {
+            counting.run = run;
+            return None;
+        }
+        self.counting.replace(AreaRun { area: place.area, run: Run::of_one(exception) })
+    }
+
+    /// The last run: call it once the store is at its end.
+    pub const fn finish(self) -> Option<AreaRun> {
+        self.counting
+    }
+}
+
 /// The runs of a whole store, collected in a walk forwards: one walk, no second look at a store
 /// that a merge may be changing.
 ///
-/// Needs memory for every run, 24 bytes each; [`Runs`] needs none.
+/// Needs memory for every run, 24 bytes each; [`Runs`] and [`ForwardRuns`] need none.
 #[derive(Clone, Debug, Default)]
 pub struct RunList {
     runs: Vec<Run>,
-    /// The exception that was added last, and its area.
-    last: Option<Exception>,
-    area: u64,
+    forward: ForwardRuns,
 }
 
 impl RunList {
     /// Adds the exception that was committed next.
+    #[inline]
     pub fn add(&mut self, placed: Placed) {
-        let Placed { place, exception } = placed;
-        let follows = place.area == self.area
-            && self.last.is_some_and(|last| {
-                last.old_chunk.checked_add(1) == Some(exception.old_chunk)
-                    && last.new_chunk.checked_add(1) == Some(exception.new_chunk)
-            });
-        (self.last, self.area) = (Some(exception), place.area);
-        match self.runs.last_mut() {
-            Some(run) if follows => run.chunks = run.chunks.saturating_add(1),
-            _ => self.runs.push(Run::of_one(exception)),
-        }
+        self.runs.extend(self.forward.add(placed).map(|finished| finished.run));
     }
 
     /// All runs, in the order in which they are merged.
     pub fn into_merge_order(mut self) -> Vec<Run> {
+        self.runs.extend(self.forward.finish().map(|last| last.run));
         self.runs.reverse();
         self.runs
     }
@@ -162,6 +213,16 @@ mod tests {
         let mut list = RunList::default();
         backwards(areas).into_iter().rev().for_each(|placed| list.add(placed.unwrap()));
         assert_eq!(list.into_merge_order(), runs);
+        let mut forward = ForwardRuns::default();
+        let mut found: Vec<AreaRun> = backwards(areas)
+            .into_iter()
+            .rev()
+            .filter_map(|placed| forward.add(placed.unwrap()))
+            .collect();
+        found.extend(forward.finish());
+        assert!(found.is_sorted_by_key(|found| found.area));
+        found.reverse();
+        assert!(found.iter().map(|found| found.run).eq(runs.iter().copied()));
         runs.iter().map(|run| (run.old_chunk, run.new_chunk, run.chunks)).collect()
     }
 
@@ -187,6 +248,21 @@ mod tests {
     #[test]
     fn a_run_ends_with_its_area() {
         assert_eq!(runs(&[&[(0, 2), (1, 3)], &[(2, 4), (3, 5)]]), [(2, 4, 2), (0, 2, 2)]);
+    }
+
+    #[test]
+    fn forwards_a_run_is_told_with_its_area_as_soon_as_it_is_over() {
+        let mut forward = ForwardRuns::default();
+        let mut add = |area, entry, old_chunk, new_chunk| {
+            let exception = Exception { old_chunk, new_chunk };
+            forward.add(Placed { place: Place { area, entry }, exception })
+        };
+        let run = |old_chunk, new_chunk, chunks| Run { old_chunk, new_chunk, chunks };
+        assert_eq!(add(4, 62, 10, 2), None);
+        assert_eq!(add(4, 63, 11, 3), None);
+        assert_eq!(add(5, 0, 12, 4), Some(AreaRun { area: 4, run: run(10, 2, 2) }));
+        assert_eq!(add(5, 1, 13, 6), Some(AreaRun { area: 5, run: run(12, 4, 1) }));
+        assert_eq!(forward.finish(), Some(AreaRun { area: 5, run: run(13, 6, 1) }));
     }
 
     #[test]

@@ -4,16 +4,19 @@
 //! (`O_DIRECT`): the kernel writes the metadata below the page cache, so a cached read can show
 //! exceptions that were merged long ago. A regular file is read through the page cache, which is
 //! coherent there: whoever writes the file, writes through it or invalidates it.
+//!
+//! On a block device a source also lets other threads read, since a device does many reads at once.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{OFlags, SeekFrom};
 
 use super::error::StoreError;
-use crate::units::{SECTOR_BYTES, Sectors};
+use crate::units::{DeviceNumber, SECTOR_BYTES, Sectors};
 
 /// Positioned reads of a COW device, or of a copy of its metadata.
 pub trait Source {
@@ -31,6 +34,34 @@ pub trait Source {
     /// # Errors
     /// What the kernel answers; `UnexpectedEof` where the bytes end before `into` is full.
     fn read_at(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// The same reads for other threads, where it pays to have several under way. None for all but
+    /// block devices.
+    fn beside(&self) -> Option<Arc<dyn ReadAt>> {
+        None
+    }
+
+    /// Whether somebody, most likely the kernel for a snapshot, may be adding to the store. An area
+    /// must then not be read before it is known to be in use: what stood there earlier can look
+    /// like exceptions.
+    fn may_grow(&self) -> bool {
+        false
+    }
+}
+
+/// [`Source::read_at`] on its own, for threads.
+pub trait ReadAt: Send + Sync {
+    /// As [`Source::read_at`].
+    ///
+    /// # Errors
+    /// As [`Source::read_at`].
+    fn read_at(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
+impl ReadAt for File {
+    fn read_at(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(into, at_bytes)
+    }
 }
 
 impl<S: Source + ?Sized> Source for &S {
@@ -45,14 +76,25 @@ impl<S: Source + ?Sized> Source for &S {
     fn read_at(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<()> {
         (**self).read_at(at_bytes, into)
     }
+
+    fn beside(&self) -> Option<Arc<dyn ReadAt>> {
+        (**self).beside()
+    }
+
+    fn may_grow(&self) -> bool {
+        (**self).may_grow()
+    }
 }
 
 /// A block device, read directly, or a regular file, read through the page cache.
 #[derive(Debug)]
 pub struct FileSource {
-    file: File,
+    file: Arc<File>,
     size: Sectors,
     block_bytes: u32,
+    is_device: bool,
+    /// Whether a device had holders when it was opened.
+    held: bool,
 }
 
 impl FileSource {
@@ -65,8 +107,10 @@ impl FileSource {
         // Without O_NONBLOCK the open of a named pipe would wait for a writer.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-        let kind = file.metadata().map_err(failed)?.file_type();
-        let block_bytes = if kind.is_block_device() {
+        let metadata = file.metadata().map_err(failed)?;
+        let kind = metadata.file_type();
+        let is_device = kind.is_block_device();
+        let block_bytes = if is_device {
             direct_block_bytes(&file).map_err(failed)?
         } else if kind.is_file() {
             SECTOR_BYTES as u32
@@ -75,8 +119,17 @@ impl FileSource {
         };
         // Unlike the length in stat(2), this is right for a block device too.
         let size_bytes = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| failed(e.into()))?;
-        Ok(Self { file, size: Sectors(size_bytes / SECTOR_BYTES), block_bytes })
+        let size = Sectors(size_bytes / SECTOR_BYTES);
+        let held = is_device && has_holders(DeviceNumber::from_user(metadata.rdev()));
+        Ok(Self { file: Arc::new(file), size, block_bytes, is_device, held })
     }
+}
+
+/// Whether another block device is made of this one, as a snapshot is of its COW device; also
+/// where that cannot be told.
+fn has_holders(device: DeviceNumber) -> bool {
+    let holders = fs::read_dir(format!("/sys/dev/block/{device}/holders"));
+    holders.map_or(true, |mut holders| holders.next().is_some())
 }
 
 /// Makes all further reads of a block device direct, and tells what they must be aligned to.
@@ -95,7 +148,15 @@ impl Source for FileSource {
     }
 
     fn read_at(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(into, at_bytes)
+        ReadAt::read_at(&*self.file, at_bytes, into)
+    }
+
+    fn beside(&self) -> Option<Arc<dyn ReadAt>> {
+        self.is_device.then(|| Arc::clone(&self.file) as Arc<dyn ReadAt>)
+    }
+
+    fn may_grow(&self) -> bool {
+        self.held
     }
 }
 
@@ -136,7 +197,7 @@ mod tests {
     fn a_file_is_read_where_asked() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let bytes: Vec<u8> = (0..2000_u32).map(|byte| byte as u8).collect();
-        std::fs::write(file.path(), &bytes).unwrap();
+        fs::write(file.path(), &bytes).unwrap();
         let source = FileSource::open(file.path()).unwrap();
         assert_eq!(source.size(), Sectors(3));
         let mut sector = [0; 512];
@@ -144,6 +205,8 @@ mod tests {
         assert_eq!(sector, bytes[512..1024]);
         let end = source.read_at(1536, &mut sector).unwrap_err();
         assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(source.beside().is_none(), "threads do not make the page cache faster");
+        assert!(!source.may_grow());
     }
 
     #[test]

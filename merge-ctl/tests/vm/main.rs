@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
 mod device_mapper;
+mod differential;
 mod dump;
 mod failures;
 mod in_flight;
@@ -15,6 +16,7 @@ mod nudge;
 mod refusals;
 mod runs;
 mod siblings;
+mod store_reader;
 mod testbed;
 mod tiers;
 mod undo;

@@ -139,12 +139,7 @@ impl Testbed {
 
     /// Opens a device for reading and writing past the page cache.
     pub(crate) fn open(&self, what: &str) -> File {
-        File::options()
-            .read(true)
-            .write(true)
-            .custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32)
-            .open(self.path(what))
-            .unwrap_or_else(|error| panic!("cannot open {}: {error}", self.dm(what)))
+        open_direct(&self.path(what))
     }
 
     /// All that a device holds, read past the page cache.
@@ -206,6 +201,16 @@ fn load_modules() {
     }
 }
 
+/// Opens a device for reading and writing past the page cache.
+pub(crate) fn open_direct(path: &std::path::Path) -> File {
+    File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32)
+        .open(path)
+        .unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()))
+}
+
 fn create(name: &str, table: &str) {
     dmsetup(&["create", name, "--table", table]);
 }
@@ -218,7 +223,7 @@ pub(crate) fn wipe_header(path: &std::path::Path) {
 }
 
 /// Fills a device with blocks that all differ.
-fn fill(path: &std::path::Path, bytes: u64, seed: u64) {
+pub(crate) fn fill(path: &std::path::Path, bytes: u64, seed: u64) {
     let mut file = File::options().write(true).open(path).unwrap();
     let mut chunk = vec![0; 1024 * 1024];
     let mut block = 0;

@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::device::{Number, RamDevice};
 use super::fio::{Done, Fio};
+use super::machine;
 use super::ratios::Spread;
 use super::tracer::{Bpftrace, Report, Tracer};
 use crate::run::say;
@@ -166,18 +167,11 @@ impl Bench<'_> {
 }
 
 fn machine(device: &RamDevice, fio: &Fio<'_>) -> Result<String> {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let cpus = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism()?;
-    let load = fs::read_to_string("/proc/loadavg")?;
-    let load = load.split_whitespace().next().context("no load average")?;
     Ok(format!(
-        "- machine: {}, {cores} cores, load {load} before\n- mitigations: {}\n- kernel: {}\n\
-         - device: {}\n- application: {}\n",
-        model.map_or("unknown processor", |(_, model)| model),
+        "- machine: {}\n- mitigations: {}\n- kernel: {}\n- device: {}\n- application: {}\n",
+        machine::processor()?,
         mitigations(),
-        kernel.trim(),
+        machine::kernel()?,
         device.kind(),
         fio.describe()?,
     ))
