@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result, anyhow};
 
 use crate::packages;
 use crate::run::{Command, say};
@@ -143,7 +143,7 @@ impl Target<'_> {
             .arg(directory(self.workspace).join("seeds").join(self.name));
         let mut log = Log { says, inputs: 0, input: None };
         let ended = program.run_telling(|line| log.read(line));
-        ended.map(|()| log.inputs).with_context(|| self.found(&log))
+        ended.map(|()| log.inputs).map_err(|error| self.found(&log, error))
     }
 
     /// Shows what an input means, and runs it.
@@ -160,14 +160,15 @@ impl Target<'_> {
         program
     }
 
-    fn found(&self, log: &Log) -> String {
+    /// The last words are a command to copy.
+    fn found(&self, log: &Log, error: Error) -> Error {
         let name = self.name;
-        match &log.input {
-            Some(input) => format!(
-                "{name}: an input was found: {input}\nAgain: cargo xtask fuzz {name} --input {input}"
-            ),
-            None => format!("{name}: the target failed, and left no input"),
-        }
+        let Some(input) = &log.input else {
+            return error.context(format!("{name}: the target failed, and left no input"));
+        };
+        anyhow!(
+            "{name}: an input was found: {input}\nAgain: cargo xtask fuzz {name} --input {input}"
+        )
     }
 
     /// Apart from other builds: fuzzing has other flags.

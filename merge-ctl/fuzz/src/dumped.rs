@@ -15,28 +15,30 @@ use crate::slow;
 use crate::slow::guard::Guard;
 use crate::store::dump::{Ending, save};
 use crate::store::{DumpSource, Opened, Source, Store};
+use crate::within;
 
 const PREAMBLE_BYTES: usize = 48;
 const FOOTER_BYTES: usize = 28;
 
-/// One input.
+/// One input. What is short comes first: of a short input nothing is left for the last fields.
 #[derive(Arbitrary, Debug)]
 pub enum Input<'a> {
     /// A dump as it was saved: it must tell what the device tells.
     Whole {
+        /// An entry whose sector is read by itself, with the one behind it, whether they were
+        /// saved or not.
+        entry: u16,
         /// The store on the device.
         program: Program,
-        /// A place to read at, in sectors, and how many.
-        read: (u32, u8),
     },
     /// A dump that something happened to: it must be refused, or tell the same in every way.
     Damaged {
-        /// The store that it was made of.
-        program: Program,
-        /// What happened to the file.
-        damage: Vec<Damage>,
         /// Whether its checksums are put right.
         mended: bool,
+        /// What happened to the file.
+        damage: Vec<Damage>,
+        /// The store that it was made of.
+        program: Program,
     },
     /// Whatever the bytes are.
     Bytes(&'a [u8]),
@@ -72,8 +74,8 @@ pub enum Damage {
     Frame {
         /// The byte.
         byte: u8,
-        /// How often: up to four frames' worth.
-        times: u32,
+        /// How often, as a power of two: up to sixteen frames' worth.
+        times_log2: u8,
         /// Whether the index tells its length.
         indexed: bool,
     },
@@ -99,7 +101,9 @@ pub enum Field {
 impl Input<'_> {
     pub(crate) fn run(&self) {
         match self {
-            Self::Whole { program, read } => whole(&program.case(), *read),
+            Self::Whole { program, entry } => {
+                whole(&program.case(), program.entry_at(*entry) / 512 * 512);
+            }
             Self::Damaged { program, damage, mended } => {
                 let case = program.case();
                 let Some((mut dump, _)) = saved(&case) else { return };
@@ -125,7 +129,7 @@ fn saved(case: &Case) -> Option<(Vec<u8>, Ending)> {
     Some((dump, saved.ending))
 }
 
-fn whole(case: &Case, (at, sectors): (u32, u8)) {
+fn whole(case: &Case, at_bytes: u64) {
     let Case { device, origin, .. } = case;
     let Some((dump, ending)) = saved(case) else { return };
     let source = DumpSource::of_bytes(dump).expect("what was saved is a dump");
@@ -136,12 +140,10 @@ fn whole(case: &Case, (at, sectors): (u32, u8)) {
         // Where it ends early, that is behind the first fault, and no walk goes further.
         slow::compare(&source, device, *origin, None);
     }
-    let mut told = vec![0; usize::from(sectors) * 512];
-    let at_bytes = (1 + u64::from(at)) * 512;
+    let (mut told, mut there) = ([0; 1024], [0; 1024]);
     if source.read_at(at_bytes, &mut told).is_ok() && matches!(ending, Ending::Store) {
-        let mut there = vec![0; told.len()];
         device.read_at(at_bytes, &mut there).expect("memory can be read");
-        assert_eq!(told, there, "{sectors} sectors at byte {at_bytes}");
+        assert_eq!(told, there, "the sectors at byte {at_bytes}");
     }
 }
 
@@ -153,6 +155,9 @@ fn read_freely(dump: Vec<u8>) {
     let walk = || guard.allow(2 * (saved_bytes + (2 << 20)));
     walk();
     let Ok(Opened::Usable(store)) = Store::open(&guard, origin) else { return };
+    walk();
+    // Two frames, what one is packed in, and the piece of an area that is read.
+    within(8 << 20, || drop(store.exceptions().next()));
     walk();
     let mut shown = Vec::new();
     let told: Vec<_> = store.exceptions().map_while(Result::ok).collect();
@@ -182,8 +187,8 @@ impl Damage {
             Self::Near { field, by } => {
                 field.change(dump, |value| value.wrapping_add_signed(by.into()));
             }
-            Self::Frame { byte, times, indexed } => {
-                one_frame(dump, byte, (times % (4 << 20)) as usize, indexed);
+            Self::Frame { byte, times_log2, indexed } => {
+                one_frame(dump, byte, 1 << (times_log2 % 25), indexed);
             }
             Self::Cut(bytes) => dump.truncate(dump.len().saturating_sub(bytes.into())),
         }

@@ -9,6 +9,10 @@
 //! an index out of bounds or an overflow panics by itself. Without one the stable compiler will do,
 //! and inputs run several times as fast.
 
+use std::alloc::System;
+
+use cap::Cap;
+
 pub mod dumped;
 pub mod program;
 
@@ -21,7 +25,23 @@ pub mod units;
 
 /// What one input may take, in bytes: the 64 MiB that a walk over a store is allowed, and what the
 /// reference and the input need.
-pub const MEMORY_BYTES: usize = 80 << 20;
+const MEMORY_BYTES: usize = 80 << 20;
+
+// An allocation above the limit aborts at once. libFuzzer's own limit looks once a second, and only
+// at memory that was touched.
+#[global_allocator]
+static MEMORY: Cap<System> = Cap::new(System, MEMORY_BYTES);
+
+/// Does something that may allocate only so many bytes, all that it frees again counted too. A
+/// limit would not do here: who asks with `try_reserve`, as the standard library does where it reads
+/// to an end, takes a refusal for an error like any other.
+fn within<T>(bytes: usize, what: impl FnOnce() -> T) -> T {
+    let before = MEMORY.total_allocated();
+    let told = what();
+    let took = MEMORY.total_allocated() - before;
+    assert!(took <= bytes, "{took} bytes were allocated, and not {bytes} at most");
+    told
+}
 
 /// Runs one input of the target `store`.
 ///

@@ -55,22 +55,23 @@ impl Input<'_> {
     }
 }
 
-/// A store in the making.
+/// A store in the making. What is short comes first: of a short input nothing is left for the last
+/// fields.
 #[derive(Arbitrary, Debug)]
 pub struct Program {
     #[arbitrary(with = chunk_log2)]
     chunk_log2: u32,
-    writers: Vec<Writer>,
-    /// Whether the first of them is a long one.
+    /// Whether the first writer is a long one.
     #[arbitrary(with = rarely)]
     long: bool,
     /// One in so many chunks is lost in a crash; none where it is 0.
     lost: u8,
-    damage: Vec<Damage>,
     end: End,
     origin: Origin,
     blocks_of_4096: bool,
     from: u16,
+    writers: Vec<Writer>,
+    damage: Vec<Damage>,
 }
 
 /// One stretch of application writes.
@@ -175,6 +176,13 @@ impl Program {
             damage.happen(&mut device, chunk_sectors);
         }
         Case { device, origin: self.origin.sectors(), from: self.from.into() }
+    }
+}
+
+impl Program {
+    /// Where the entry with this number stands, or would stand, on the device.
+    pub(crate) fn entry_at(&self, entry: u16) -> u64 {
+        Device::entry_at(1 << self.chunk_log2, entry.into())
     }
 }
 
