@@ -136,7 +136,14 @@ impl Target<'_> {
         let (corpus, artifacts) = (self.directory("corpus")?, self.directory("artifacts")?);
         let mut program = self.program();
         program
-            .args([RSS_LIMIT, TIMEOUT, MAX_INPUT, QUICK_FIRST, "-print_final_stats=1"])
+            .args([
+                RSS_LIMIT,
+                TIMEOUT,
+                MAX_INPUT,
+                QUICK_FIRST,
+                "-print_final_stats=1",
+                "-print_funcs=0",
+            ])
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .arg(corpus)
