@@ -1,5 +1,6 @@
 //! The command line as clap reads it. Manual pages and completions are made from these types.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -44,6 +45,16 @@ pub(crate) enum Command {
     Finish(Finish),
     /// List every snapshot, origin and merge on this host
     Status(Status),
+    /// Save what a snapshot has to merge, without any data: for a bug report, or to look at elsewhere
+    ///
+    /// The file holds the header and the list of changed chunks (which chunk of the origin is kept
+    /// where on the COW device), packed, and none of their content. Every command that reads a
+    /// snapshot's exceptions reads such a file in its place. A damaged store is saved as it is.
+    ///
+    /// The snapshot may be in use, or be merged meanwhile: the file then holds what was there when
+    /// it was read.
+    #[command(after_help = EXIT_STATUS)]
+    Dump(Dump),
 }
 
 /// `merge-ctl start`.
@@ -89,6 +100,19 @@ pub(crate) struct Status {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `merge-ctl dump`.
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    /// What to save
+    #[arg(value_name = "SNAPSHOT|COW|FILE", help = format!("The snapshot, {NAMES}; the COW device \
+          below one; an origin that a snapshot is being merged into; or a file with a copy of a COW \
+          device"))]
+    pub(crate) subject: String,
+    /// The file to make, or - for standard output. Nothing that exists is overwritten
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 /// How to show a merge live.

@@ -1,10 +1,12 @@
 //! Exit codes, and the one place that turns an error into a message and a code.
 
+use std::io;
 use std::process::ExitCode;
 
 use merge_ctl::dm::resolve::ResolveError;
 use merge_ctl::dm::{DmError, DmErrorKind};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
+use merge_ctl::store::StoreError;
 
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +55,20 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
             Obstacle::Failed => Exit::Failed,
         };
     }
+    if may_not_open(error) {
+        return Exit::Missing;
+    }
     let dm = error.chain().find_map(|cause| cause.downcast_ref::<DmError>());
     match dm.map(|error| error.kind) {
         Some(DmErrorKind::Privilege | DmErrorKind::KernelFeatureMissing) => Exit::Missing,
         _ => Exit::Error,
     }
+}
+
+/// Whether a device or a file may not be read by whoever asks.
+fn may_not_open(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<StoreError>()).any(|error| {
+        matches!(error, StoreError::Open { source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied)
+    })
 }

@@ -1,8 +1,6 @@
 //! Takes samples of one merge: asks device-mapper, the probes and sysfs, and interprets nothing.
 
-use std::fs;
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -10,9 +8,8 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::dm::control::DeviceStatus;
 use crate::dm::{
     Control, Device, DeviceId, DeviceRef, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, Usage,
-    in_flight, throttle,
+    in_flight, nodes, throttle,
 };
-use crate::lvm::names::{Layer, VolumeName};
 use crate::probe::{Event, Probe, What};
 use crate::sample::{
     ChunkRange, CurrentRun, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
@@ -196,7 +193,7 @@ impl Sampler {
 
     /// What the exception store holds, in rising order; nothing where it cannot be read in time.
     fn to_do(&self) -> Option<Vec<ChunkRange>> {
-        let source = FileSource::open(&block_device_path(self.identity.cow_dev)?).ok()?;
+        let source = FileSource::open(&nodes::kernel_path(self.identity.cow_dev)?).ok()?;
         let Ok(Opened::Usable(store)) = Store::open(source, Some(self.identity.size)) else {
             return None;
         };
@@ -232,12 +229,6 @@ fn ranges(chunks: &[u64]) -> Vec<ChunkRange> {
     ranges
 }
 
-/// Where the kernel's own name for a device lies in `/dev`, also where no udev makes links.
-fn block_device_path(dev: DeviceNumber) -> Option<PathBuf> {
-    let link = fs::read_link(format!("/sys/dev/block/{dev}")).ok()?;
-    Some(PathBuf::from("/dev").join(link.file_name()?))
-}
-
 fn identity(
     host: &Host,
     origin: &Device,
@@ -256,7 +247,7 @@ fn identity(
         origin_label: origin.label(),
         snapshot_label: snapshot
             .map(Device::label)
-            .or_else(|| lvm_snapshot_label(host.by_dev(cow_dev)?)),
+            .or_else(|| host.by_dev(cow_dev)?.snapshot_of_lvm().map(|volume| volume.to_string())),
         origin_dev: origin.info.dev,
         real_dev,
         cow_dev,
@@ -269,12 +260,6 @@ fn identity(
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         probes: ProbeReport { tier: ProbeTier::None, missing: Vec::new() },
     })
-}
-
-/// LVM names a COW device after its snapshot, which has no device of its own while it merges.
-fn lvm_snapshot_label(cow: &Device) -> Option<String> {
-    let VolumeName { vg, lv, layer } = cow.volume()?;
-    (layer == Layer::Cow).then(|| format!("{vg}/{lv}"))
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ impl LeaveSignals {
         ]))
     }
 
-    async fn any(&mut self) {
+    /// Returns when one of them comes.
+    pub(crate) async fn any(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -2,10 +2,14 @@
 
 pub(crate) mod chooser;
 pub(crate) mod dashboard;
+pub(crate) mod dump;
 pub(crate) mod face;
 pub(crate) mod finish;
 pub(crate) mod live;
 pub(crate) mod monitor;
+pub(crate) mod new_file;
 pub(crate) mod start;
 pub(crate) mod status;
+#[allow(dead_code, reason = "the commands that read exceptions are built on it one by one")]
+pub(crate) mod subject;
 pub(crate) mod wish;

@@ -7,7 +7,7 @@ use super::control::{Control, DeviceId, DeviceInfo, Slot};
 use super::error::{DmError, DmErrorKind};
 use super::status::SnapshotStatus;
 use super::target::{SnapshotArgs, Table, Target};
-use crate::lvm::names::{self, VolumeName, VolumeUuid};
+use crate::lvm::names::{self, Layer, VolumeName, VolumeUuid};
 use crate::sample::Owner;
 use crate::units::{DeviceNumber, Sectors};
 
@@ -31,6 +31,13 @@ impl Device {
     /// The logical volume, where it is one.
     pub fn volume(&self) -> Option<VolumeName> {
         VolumeUuid::parse(&self.info.uuid).and_then(|_| VolumeName::from_dm(&self.info.name))
+    }
+
+    /// The snapshot that LVM named this COW device after. It has no device of its own while it is
+    /// merged.
+    pub fn snapshot_of_lvm(&self) -> Option<VolumeName> {
+        let VolumeName { vg, lv, layer } = self.volume()?;
+        (layer == Layer::Cow).then(|| VolumeName::new(vg, lv))
     }
 
     /// Who has to finish a merge on it.
@@ -231,6 +238,14 @@ pub(crate) mod tests {
         assert_eq!((snap.label(), snap.owner()), ("vg/snap".into(), Owner::Lvm));
         let root = host.by_name("root").unwrap();
         assert_eq!((root.owner(), root.label()), (Owner::DeviceMapper, "root".into()));
+    }
+
+    #[test]
+    fn a_cow_device_of_lvm_tells_its_snapshot() {
+        let host = picture();
+        let told = |name| host.by_name(name).unwrap().snapshot_of_lvm();
+        assert_eq!(told("vg-snap-cow"), Some(VolumeName::new("vg", "snap")));
+        assert_eq!([told("root-cow"), told("vg-snap"), told("vg-data-real")], [None, None, None]);
     }
 
     #[test]

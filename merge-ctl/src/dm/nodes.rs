@@ -1,6 +1,7 @@
-//! `/dev/mapper/NAME` where no udev runs: in a VM, an initramfs, a container.
+//! Nodes in `/dev`: which device is where, and `/dev/mapper/NAME` where no udev runs: in a VM, an
+//! initramfs, a container.
 //!
-//! What always holds: only a node directly in `/dev/mapper` is touched, only one that stands for the
+//! What always holds: only a node directly in `/dev/mapper` is changed, only one that stands for the
 //! very device that was created or removed, and never a symbolic link (those are udev's).
 
 use std::io;
@@ -72,6 +73,13 @@ pub fn block_device_of(path: &Path) -> io::Result<Option<DeviceNumber>> {
     let metadata = path.metadata()?;
     let is_device = metadata.file_type().is_block_device();
     Ok(is_device.then(|| DeviceNumber::from_user(metadata.rdev())))
+}
+
+/// Where the kernel's own name for a block device lies in `/dev`, also where no udev makes links;
+/// nothing where there is no such device.
+pub fn kernel_path(dev: DeviceNumber) -> Option<PathBuf> {
+    let link = std::fs::read_link(format!("/sys/dev/block/{dev}")).ok()?;
+    Some(PathBuf::from("/dev").join(link.file_name()?))
 }
 
 fn path_of(directory: &Path, name: &str) -> io::Result<PathBuf> {

@@ -85,8 +85,9 @@ fn by_kernel_name<'a>(
     host.by_dev(look_up(&PathBuf::from("/dev").join(given))?)
 }
 
-/// The device-mapper name that it stands for.
-fn reading(given: &str) -> Option<String> {
+/// The device-mapper name that `given` stands for, whether or not there is such a device; nothing
+/// where it can be no name.
+pub fn reading(given: &str) -> Option<String> {
     if let Some(name) = given.strip_prefix("/dev/mapper/") {
         return Some(name.to_owned());
     }

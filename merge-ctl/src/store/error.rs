@@ -23,6 +23,14 @@ pub enum StoreError {
         /// What was opened.
         path: PathBuf,
     },
+    /// The file begins as a dump and cannot be read as one.
+    #[error("cannot read {} as a dump of an exception store", path.display())]
+    Dump {
+        /// What was opened.
+        path: PathBuf,
+        /// A [`DumpFault`](super::DumpFault) inside, or what the kernel answered.
+        source: io::Error,
+    },
     /// A read failed.
     #[error("cannot read {bytes} bytes of the exception store at byte {at_bytes}")]
     Read {

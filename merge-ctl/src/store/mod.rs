@@ -2,7 +2,7 @@
 //! will make of it.
 //!
 //! [`mod@format`] knows the bytes and the arithmetic; [`source`] brings bytes from a device, a file
-//! or memory; [`reader`] checks every number before it is used and streams the exceptions in
+//! or memory, and [`dump`] from a file that holds nothing else; [`reader`] checks every number before it is used and streams the exceptions in
 //! either direction; [`runs`] makes of them what the kernel merges, in its order.
 //!
 //! What always holds here: nothing is written; memory does not grow with the store, but for the
@@ -26,6 +26,8 @@
 
 mod ahead;
 mod aligned;
+pub mod any;
+pub mod dump;
 mod duplicates;
 mod error;
 pub mod format;
@@ -33,6 +35,8 @@ pub mod reader;
 pub mod runs;
 pub mod source;
 
+pub use any::AnySource;
+pub use dump::{DumpFault, DumpSource};
 pub use error::{EntryFault, StoreError};
 pub use format::{Exception, Layout, Place, Placed, Usage};
 pub use reader::{Opened, Store, Survey};

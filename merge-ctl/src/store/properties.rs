@@ -10,7 +10,7 @@ use super::reader::{Opened, Store};
 use super::runs::Run;
 use super::source::MemorySource;
 
-const ORIGIN_CHUNKS: u64 = 4000;
+pub(super) const ORIGIN_CHUNKS: u64 = 4000;
 
 /// One stretch of application writes, as origin chunks in order.
 fn writer() -> impl Strategy<Value = Vec<u64>> {
@@ -38,7 +38,7 @@ fn old_chunks() -> impl Strategy<Value = Vec<u64>> {
 }
 
 /// Images of one to several areas of 32 or 64 entries, some with chunks lost in a crash.
-fn image() -> impl Strategy<Value = Image> {
+pub(super) fn image() -> impl Strategy<Value = Image> {
     let lost = prop_oneof![3 => Just(usize::MAX), 1 => 2..40_usize];
     (old_chunks(), 1..=2_u32, lost).prop_map(|(old_chunks, chunk_sectors, lost)| {
         Image::written(chunk_sectors, &old_chunks, |index| index % lost == lost - 1)
@@ -136,12 +136,12 @@ proptest! {
 }
 
 /// Values that are wrong, nearly wrong, or right.
-fn value() -> impl Strategy<Value = u64> {
+pub(super) fn value() -> impl Strategy<Value = u64> {
     prop_oneof![0..200_u64, ORIGIN_CHUNKS - 2..ORIGIN_CHUNKS + 2, any::<u64>()]
 }
 
 /// Where the entry with this number stands, in bytes.
-fn metadata_offset(image: &Image, entry: usize) -> usize {
+pub(super) fn metadata_offset(image: &Image, entry: usize) -> usize {
     let chunk_sectors = u32::from_le_bytes(image.bytes[12..16].try_into().unwrap()) as usize;
     let epa = chunk_sectors * 32;
     (1 + entry / epa * (epa + 1)) * chunk_sectors * 512 + entry % epa * 16
