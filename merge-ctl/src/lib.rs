@@ -11,6 +11,7 @@ pub mod lvm;
 pub mod merge;
 pub mod model;
 pub mod output;
+pub mod plan;
 pub mod probe;
 pub mod sample;
 pub mod sampler;
