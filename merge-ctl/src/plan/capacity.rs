@@ -64,7 +64,7 @@ mod tests {
                 next_free += 1;
             }
             entries += 1;
-            if entries % epa == 0 && 1 + (epa + 1) * (entries / epa) >= cow_chunks {
+            if entries.is_multiple_of(epa) && 1 + (epa + 1) * (entries / epa) >= cow_chunks {
                 return taken;
             }
             taken += 1;

@@ -22,6 +22,7 @@ pub mod tally;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use chunks::WALK_BYTES;
 pub use chunks::set_bytes;
 
 use crate::cost::TimeRange;
@@ -65,8 +66,8 @@ pub struct Plan {
     pub time: Option<TimeRange>,
     /// How long it would take one chunk at a time.
     pub single_time: Option<TimeRange>,
-    /// What time was made of.
-    pub costs: Option<MergeCosts>,
+    /// What time was made of, or why there is none.
+    pub costs: Result<MergeCosts, String>,
     /// What becomes of the other snapshots of the origin.
     pub siblings: Vec<SiblingPlan>,
     /// The same merge while nobody uses the origin, in the origin's order; none where there is

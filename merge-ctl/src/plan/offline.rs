@@ -47,10 +47,7 @@ impl Offline {
         let time = costs.map(|costs| {
             // As many as there are chunks, where the pieces could not be counted.
             let most = extents.unwrap_or(work.chunks);
-            range(
-                low_ns(&costs.low, work, extents.unwrap_or(0)),
-                high_ns(&costs.high, work, most),
-            )
+            range(low_ns(&costs.low, work, extents.unwrap_or(0)), high_ns(&costs.high, work, most))
         });
         let faster = time.zip(merge).map(|(offline, merge)| compare(&offline, &merge));
         Self { extents, areas: work.areas, time, faster }

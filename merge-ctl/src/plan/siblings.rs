@@ -18,8 +18,8 @@ pub struct SiblingFacts {
     pub chunk_size: ChunkSize,
     /// Its size: what lies behind its end is not copied.
     pub size: Sectors,
-    /// Whether its exceptions are kept in memory only, so that nobody can read them.
-    pub transient: bool,
+    /// Whether its exceptions are not read: a transient snapshot has them in memory only.
+    pub unread: bool,
     /// Whether it is lost already.
     pub lost: bool,
 }
@@ -125,11 +125,11 @@ impl SiblingCount {
         self.has
     }
 
-    /// The result. `allocated` is how many exceptions a transient sibling has, as far as its status
+    /// The result. `allocated` is how many exceptions an unread sibling has, as far as its status
     /// tells, and `room` how many more its COW device takes.
     pub fn finish(self, allocated: Option<u64>, room: Option<u64>) -> SiblingPlan {
         let touched = self.needs.saturating_add(self.unknown);
-        let (low, high) = if self.facts.transient {
+        let (low, high) = if self.facts.unread {
             // Which chunks it has is not known, only how many.
             (self.needs.saturating_sub(allocated.unwrap_or(self.needs)), touched)
         } else {

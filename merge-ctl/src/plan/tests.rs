@@ -125,7 +125,7 @@ proptest! {
         let (merged_size, own_size) = (chunk_size(1 << merged_log2), chunk_size(1 << own_log2));
         let facts = SiblingFacts {
             label: "s".into(), chunk_size: own_size, size: Sectors(size),
-            transient: false, lost: false,
+            unread: false, lost: false,
         };
         let merged = first_touches(&merged, merged_size.sectors());
         let has = first_touches(&has, own_size.sectors());
@@ -143,7 +143,7 @@ proptest! {
         let bytes = set_bytes(sibling_chunks(merged_size, own_size, ORIGIN_CHUNKS));
         let count = |facts: SiblingFacts, bytes| {
             let mut count = SiblingCount::within(facts.clone(), merged_size, bytes);
-            if !facts.transient {
+            if !facts.unread {
                 has.iter().for_each(|chunk| count.has(*chunk));
             }
             merged.iter().for_each(|chunk| count.merged(*chunk));
@@ -155,7 +155,7 @@ proptest! {
         prop_assert_eq!(plan.fate, if needs > room { Fate::Overflows } else { Fate::Kept });
         prop_assert!(plan.copied_high() <= room);
         // Without memory, and without a look at its exceptions: bounds.
-        for plan in [count(facts.clone(), 0), count(SiblingFacts { transient: true, ..facts }, bytes)] {
+        for plan in [count(facts.clone(), 0), count(SiblingFacts { unread: true, ..facts }, bytes)] {
             prop_assert!(plan.copies_low <= needs && needs <= plan.copies_high, "{plan:?}, {needs}");
             prop_assert!(plan.fate != Fate::Kept || needs <= room);
             prop_assert!(plan.fate != Fate::Overflows || needs > room);
@@ -209,12 +209,12 @@ fn a_chunk_size_that_the_cow_device_is_too_small_for_is_told() {
 }
 
 #[test]
-fn a_lost_sibling_stays_lost_and_a_transient_one_without_status_is_unclear() {
+fn a_lost_sibling_stays_lost_and_an_unread_one_without_status_is_unclear() {
     let facts = SiblingFacts {
         label: "s".into(),
         chunk_size: chunk_size(8),
         size: Sectors(80),
-        transient: true,
+        unread: true,
         lost: false,
     };
     let lost = SiblingFacts { lost: true, ..facts.clone() };
