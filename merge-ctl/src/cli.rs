@@ -55,6 +55,13 @@ pub(crate) enum Command {
     /// it was read.
     #[command(after_help = EXIT_STATUS)]
     Dump(Dump),
+    /// Say what a merge will do before it is started: runs, bytes, flushes, time, other snapshots
+    ///
+    /// Reads the list of changed chunks, and changes nothing. Where the devices are there, they are
+    /// read for about a second to find out how fast they answer; without that the time is not known,
+    /// unless what a run and a byte cost is given. Of a merge that goes on it tells what is left.
+    #[command(after_help = EXIT_STATUS)]
+    Plan(Plan),
 }
 
 /// `merge-ctl start`.
@@ -100,6 +107,30 @@ pub(crate) struct Status {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `merge-ctl plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// What is to be merged
+    #[arg(value_name = "SNAPSHOT|COW|FILE", help = format!("A snapshot, {NAMES}; the COW device \
+          below one; or a file: a copy of a COW device, or a dump"))]
+    pub(crate) subject: String,
+    /// What a run of one chunk costs, as another merge has shown: 25ms, 800us
+    #[arg(long, value_name = "DURATION", value_parser = cost_ns, requires = "byte_rate")]
+    pub(crate) run_cost: Option<f64>,
+    /// How many bytes a second are copied: 100MiB, 1.5GB
+    #[arg(long, value_name = "BYTES", value_parser = bytes, requires = "run_cost")]
+    pub(crate) byte_rate: Option<f64>,
+    /// Do not read the devices to find out how fast they are
+    #[arg(long)]
+    pub(crate) no_calibrate: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// List every run, in the order in which they will be merged
+    #[arg(long)]
+    pub(crate) runs: bool,
 }
 
 /// `merge-ctl dump`.
@@ -174,6 +205,39 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A short time with its unit, in nanoseconds: `25ms`, `1.5ms`, `800us`.
+fn cost_ns(text: &str) -> Result<f64, String> {
+    const UNITS: [(&str, f64); 4] = [("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
+    with_unit(text, &UNITS, "give a number with a unit: 800us, 25ms or 0.1s")
+}
+
+/// A number of bytes with its unit, a second or not: `100MiB`, `1.5GB`, `100MiB/s`.
+fn bytes(text: &str) -> Result<f64, String> {
+    const KIB: f64 = 1024.0;
+    const UNITS: [(&str, f64); 7] = [
+        ("KiB", KIB),
+        ("MiB", KIB * KIB),
+        ("GiB", KIB * KIB * KIB),
+        ("kB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("B", 1.0),
+    ];
+    let text = text.strip_suffix("/s").unwrap_or(text);
+    with_unit(text, &UNITS, "give bytes a second with a unit: 100MiB, 1.5GB or 800KiB")
+}
+
+fn with_unit(text: &str, units: &[(&str, f64)], help: &str) -> Result<f64, String> {
+    let number_ends = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(number_ends);
+    let scale = units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| scale);
+    match (number.parse::<f64>(), scale) {
+        (Ok(number), Some(scale)) if number > 0.0 && number < 1e9 => Ok(number * scale),
+        (Ok(0.0), Some(_)) => Err("must be more than nothing".to_owned()),
+        _ => Err(help.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -191,6 +255,21 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for nonsense in ["", "5", "s", "0s", "-1s", "1.5s", "5 s", "99999999999999999999s"] {
             assert!(duration(nonsense).is_err(), "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn costs_need_a_unit_and_may_have_a_fraction() {
+        assert_eq!(cost_ns("25ms"), Ok(25e6));
+        assert_eq!(cost_ns("1.5ms"), Ok(1.5e6));
+        assert_eq!((cost_ns("800us"), cost_ns("800µs")), (Ok(8e5), Ok(8e5)));
+        assert_eq!(bytes("100MiB"), Ok(104_857_600.0));
+        assert_eq!((bytes("1.5GB/s"), bytes("7B")), (Ok(1.5e9), Ok(7.0)));
+        for nonsense in ["", "5", "ms", "0ms", "-1ms", "1..5ms", "5 ms", "5m", "inf", "9e9ms"] {
+            assert!(cost_ns(nonsense).is_err(), "{nonsense:?}");
+        }
+        for nonsense in ["100", "MiB", "0MiB", "100mib", "100MiB/m", "99999999999GiB"] {
+            assert!(bytes(nonsense).is_err(), "{nonsense:?}");
         }
     }
 }

@@ -5,12 +5,15 @@
 //! [`model`] is a pure function of the samples; [`view`] and [`output`] only read the model; the
 //! controller in [`merge`] decides, and acts through [`dm`] and [`lvm`].
 
+pub mod calibrate;
 pub mod cost;
 pub mod dm;
 pub mod lvm;
 pub mod merge;
 pub mod model;
 pub mod output;
+pub mod plan;
+pub mod planner;
 pub mod probe;
 pub mod sample;
 pub mod sampler;

@@ -8,6 +8,7 @@ pub(crate) mod finish;
 pub(crate) mod live;
 pub(crate) mod monitor;
 pub(crate) mod new_file;
+pub(crate) mod plan;
 pub(crate) mod start;
 pub(crate) mod status;
 #[allow(dead_code, reason = "the commands that read exceptions are built on it one by one")]

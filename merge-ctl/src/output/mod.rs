@@ -11,3 +11,7 @@ pub(crate) mod fixture;
 pub mod human;
 pub mod json;
 pub mod plain;
+pub mod plan;
+pub mod plan_json;
+pub mod plan_picture;
+mod plan_tables;

@@ -27,7 +27,7 @@ const TABLE_PAGES: u64 = 65_536;
 
 /// What is known of a chunk that was added to a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// It was not there.
     New,
     /// It was there.
@@ -71,7 +71,7 @@ impl Duplicates {
 }
 
 #[derive(Default)]
-struct ChunkSet {
+pub(crate) struct ChunkSet {
     table: Vec<Page>,
     beyond: BTreeMap<u64, Page>,
 }
@@ -90,7 +90,7 @@ impl Default for Page {
 
 impl ChunkSet {
     #[inline]
-    fn add(&mut self, chunk: u64, left_bytes: &mut usize) -> Seen {
+    pub(crate) fn add(&mut self, chunk: u64, left_bytes: &mut usize) -> Seen {
         let number = chunk / PAGE_CHUNKS;
         if number < self.table.len() as u64 {
             return self.table[number as usize].add(chunk, left_bytes);

@@ -25,10 +25,10 @@
 //! ```
 
 mod ahead;
-mod aligned;
+pub(crate) mod aligned;
 pub mod any;
 pub mod dump;
-mod duplicates;
+pub(crate) mod duplicates;
 mod error;
 pub mod format;
 pub mod reader;

@@ -13,6 +13,7 @@ mod lvm;
 mod merge_ctl;
 mod names;
 mod nudge;
+mod plan;
 mod refusals;
 mod runs;
 mod siblings;

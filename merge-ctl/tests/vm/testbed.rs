@@ -73,16 +73,27 @@ impl Testbed {
         bed
     }
 
-    /// One more snapshot of the same origin.
+    /// One more snapshot of the same origin, with a COW device of so many MiB.
     pub(crate) fn add_sibling(&mut self, mib: u64, chunk_sectors: u64) -> String {
+        self.add_sibling_on(mib * 1024 * 1024 / SECTOR, chunk_sectors, 'P')
+    }
+
+    /// One more snapshot of the same origin, with a COW device of so many sectors, persistent (`P`)
+    /// or transient (`N`).
+    pub(crate) fn add_sibling_on(
+        &mut self,
+        cow_sectors: u64,
+        chunk_sectors: u64,
+        persistence: char,
+    ) -> String {
         let what = format!("sibling{}", self.siblings.len());
         let disk = ram_disk();
         let cow = format!("{what}-cow");
-        create(&self.dm(&cow), &format!("0 {} linear {disk} 0", mib * 1024 * 1024 / SECTOR));
+        create(&self.dm(&cow), &format!("0 {cow_sectors} linear {disk} 0"));
         wipe_header(&self.path(&cow));
         let (real, cow) = (self.path("real"), self.path(&cow));
         let table = format!(
-            "0 {} snapshot {} {} P {chunk_sectors}",
+            "0 {} snapshot {} {} {persistence} {chunk_sectors}",
             self.sectors,
             real.display(),
             cow.display()
@@ -218,7 +229,7 @@ fn create(name: &str, table: &str) {
 /// A new exception store begins with a chunk of zeros.
 pub(crate) fn wipe_header(path: &std::path::Path) {
     let mut file = File::options().write(true).open(path).unwrap();
-    file.write_all(&[0; 1024 * 1024]).unwrap();
+    file.write_all(&[0; 64 * 1024]).unwrap();
     file.sync_all().unwrap();
 }
 
