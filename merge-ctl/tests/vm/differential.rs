@@ -25,23 +25,28 @@ mod writers;
 use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use merge_ctl::store::{FileSource, Opened, Run, Store, Usage};
 use merge_ctl::units::Sectors;
+use serde_json::Value;
 
 use self::case::{Case, Filling, Way};
 use self::rig::{Rig, cow_path};
 use self::tally::{Outcome, Tally};
-use crate::merge_ctl::promised_runs_of;
 
 /// Runs other seeds than these.
 const SEEDS_VARIABLE: &str = "DIFFERENTIAL_SEED";
 const SEEDS: Range<u64> = 0..300;
 
-/// The runs that a user is told to expect.
+/// The runs that a user is told to expect, by `merge-ctl plan`.
 fn predicted_runs(cow: &Path) -> Vec<Run> {
-    promised_runs_of(cow)
+    let arguments = ["plan", "--json", "--runs", "--no-calibrate"];
+    let output = Command::new("merge-ctl").args(arguments).arg(cow).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_value(plan["runs"].clone()).unwrap()
 }
 
 #[test]
