@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::cost::TimeRange;
 use crate::model::{
-    Latencies, Latency, MapCell, Model, OriginMap, PhaseTime, Phases, Progress, Rate, Relation,
+    Ahead, Latencies, Latency, MapCell, Model, OriginMap, PhaseTime, Phases, Progress, Rate, Relation,
     RunSizeBucket, RunSizes, Stall, StallCause, State, Totals, Write, Writes,
 };
 use crate::sample::{
@@ -107,7 +107,7 @@ fn map() -> OriginMap {
             _ => MapCell { merged: 700, merging: 0, to_do: Some(0) },
         })
         .collect();
-    OriginMap { chunks_per_cell: 6_400, cells }
+    OriginMap { chunks_per_cell: 6_400, cells, read_ns: 0 }
 }
 
 /// A merge that goes well, with everything seen.
@@ -125,6 +125,13 @@ pub(crate) fn merging() -> Model {
         progress: Progress { initial_bytes, left_bytes: initial_bytes * 386 / 1000 },
         rate: Rate { bytes_per_s: 40_055_603.2, runs_per_s: Some(41.2), history },
         left: Some(TimeRange { low_s: 110.0, high_s: 160.0 }),
+        ahead: Some(Ahead {
+            initial_runs: 12_322,
+            runs: 4_812,
+            chunks: 1_214_251,
+            largest_run_chunks: 256,
+        }),
+        store_unread: None,
         phases: Phases {
             last_minute: PhaseTime {
                 ns: [1_800, 0, 18_600, 16_800, 7_200, 15_000].map(|ms| ms * MS),
@@ -363,6 +370,7 @@ pub(crate) fn nasty() -> Model {
     model.map = OriginMap {
         chunks_per_cell: 0,
         cells: vec![MapCell { merged: u32::MAX, merging: u32::MAX, to_do: Some(u32::MAX) }; 3],
+        read_ns: 0,
     };
     model.verdict = "word ".repeat(200);
     model.throttle_percent = Some(u32::MAX);

@@ -2,10 +2,10 @@
 //! a page too long, and only its aligned part is shown.
 
 /// What the buffer's address is a multiple of: no block device wants more.
-pub(super) const ALIGNMENT_BYTES: usize = 4096;
+pub(crate) const ALIGNMENT_BYTES: usize = 4096;
 
 /// A buffer of fixed length whose address is a multiple of [`ALIGNMENT_BYTES`].
-pub(super) struct AlignedBuffer {
+pub(crate) struct AlignedBuffer {
     // Never grown, so the allocation never moves.
     bytes: Vec<u8>,
     start: usize,
@@ -13,17 +13,17 @@ pub(super) struct AlignedBuffer {
 }
 
 impl AlignedBuffer {
-    pub(super) fn new(length: usize) -> Self {
+    pub(crate) fn new(length: usize) -> Self {
         let bytes = vec![0; length + ALIGNMENT_BYTES];
         let start = bytes.as_ptr().align_offset(ALIGNMENT_BYTES);
         Self { bytes, start, length }
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..self.start + self.length]
     }
 
-    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.start + self.length]
     }
 }

@@ -110,14 +110,20 @@ where
 #[derive(Clone, Debug, Default)]
 pub struct RunList {
     runs: Vec<Run>,
-    /// The exception that was added last, and its area.
+    neighbours: Neighbours,
+}
+
+/// Whether exceptions that come in the order of their commits belong to one run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Neighbours {
+    /// The exception that came last, and its area.
     last: Option<Exception>,
     area: u64,
 }
 
-impl RunList {
-    /// Adds the exception that was committed next.
-    pub fn add(&mut self, placed: Placed) {
+impl Neighbours {
+    /// Whether this exception belongs to the same run as the one that came before it.
+    pub(super) fn follows(&mut self, placed: Placed) -> bool {
         let Placed { place, exception } = placed;
         let follows = place.area == self.area
             && self.last.is_some_and(|last| {
@@ -125,9 +131,17 @@ impl RunList {
                     && last.new_chunk.checked_add(1) == Some(exception.new_chunk)
             });
         (self.last, self.area) = (Some(exception), place.area);
+        follows
+    }
+}
+
+impl RunList {
+    /// Adds the exception that was committed next.
+    pub fn add(&mut self, placed: Placed) {
+        let follows = self.neighbours.follows(placed);
         match self.runs.last_mut() {
             Some(run) if follows => run.chunks = run.chunks.saturating_add(1),
-            _ => self.runs.push(Run::of_one(exception)),
+            _ => self.runs.push(Run::of_one(placed.exception)),
         }
     }
 
