@@ -198,7 +198,7 @@ impl Model {
         let seen = Seen { runs: self.totals.runs, recent: &self.recent_runs };
         self.memory.estimator.take_store(store, &seen);
         self.store_unread = match store {
-            StoreView::Reading => Some("still being read".to_owned()),
+            StoreView::Reading => Some("the exception store is still being read".to_owned()),
             StoreView::Unread { why } => Some(why.clone()),
             StoreView::Read(picture) => {
                 self.map.take_store(picture, &self.recent_runs);

@@ -234,6 +234,12 @@ pub(crate) fn done() -> Model {
     model.progress.left_bytes = 0;
     model.left = None;
     model.current = None;
+    model.ahead = model.ahead.map(|ahead| Ahead {
+        runs: 0,
+        chunks: 0,
+        largest_run_chunks: 0,
+        ..ahead
+    });
     model.verdict = "40 % of the time was copying.".to_owned();
     model
 }
@@ -259,6 +265,12 @@ pub(crate) fn no_probes() -> Model {
     };
     model.writes = None;
     model.latency = None;
+    model.ahead = None;
+    model.store_unread =
+        Some("cannot open /dev/dm-2 to read the exception store: permission denied".to_owned());
+    for cell in &mut model.map.cells {
+        cell.to_do = None;
+    }
     model
 }
 
@@ -280,7 +292,7 @@ pub(crate) fn block_only() -> Model {
     model.stalls.clear();
     model.totals = Totals::default();
     for cell in &mut model.map.cells {
-        cell.to_do = None;
+        cell.to_do = cell.to_do.map(|to_do| to_do + cell.merged);
         cell.merging = 0;
         cell.merged = 0;
     }
@@ -322,6 +334,13 @@ pub(crate) fn nasty() -> Model {
         history: [f64::NAN, f64::INFINITY, -1.0, 0.0, f64::MAX].into(),
     };
     model.left = Some(TimeRange { low_s: f64::NEG_INFINITY, high_s: f64::MAX });
+    let most = u64::MAX;
+    model.ahead = Some(Ahead {
+        initial_runs: most,
+        runs: most,
+        chunks: most,
+        largest_run_chunks: most,
+    });
     model.phases.last_minute = PhaseTime { ns: [0, 0, 0, 0, 0, u64::MAX], between_ns: 0 };
     model.sizes.buckets = vec![RunSizeBucket { runs: u64::MAX, chunks: 0, ns: u64::MAX / 99 }; 99];
     model.current = Some(CurrentRun {

@@ -51,7 +51,7 @@ impl StoreReading {
         self.result.recv_timeout(patience).unwrap_or_else(|error| match error {
             RecvTimeoutError::Timeout => StoreView::Reading,
             RecvTimeoutError::Disconnected => {
-                StoreView::Unread { why: "no thread can be had to read it".to_owned() }
+                StoreView::Unread { why: "no thread can be had to read the exception store".to_owned() }
             }
         })
     }
@@ -74,15 +74,15 @@ struct Reader {
 /// Why a store was not read to its end.
 #[derive(Debug, thiserror::Error)]
 enum Unread {
-    #[error("{0} has no device node")]
+    #[error("the COW device {0} has no node in /dev")]
     NoNode(DeviceNumber),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the store says that it is invalid")]
+    #[error("the exception store is invalid")]
     Invalid,
-    #[error("it took longer than {} s to read", MAX_READ.as_secs())]
+    #[error("reading the exception store took longer than {} s", MAX_READ.as_secs())]
     TooSlow,
-    #[error("nobody waits for it any more")]
+    #[error("nobody waits for the exception store any more")]
     Stopped,
 }
 
