@@ -91,9 +91,15 @@ const BLOCK_BLUR_S: f64 = 0.1;
 /// A byte at 200 MB/s, read and written: where nothing was measured.
 const BYTE_S: f64 = 1e-8;
 /// The part of the cost that no filter knows of: a relative standard deviation.
-const MODEL_SD: f64 = 0.05;
+const MODEL_SD: f64 = 0.06;
 /// What the estimate may be off by for runs of a size that was not seen yet.
 const UNSEEN_SD: f64 = 0.15;
+/// How far the least time of a copy may be off: a relative standard deviation.
+const COPY_DOUBT: f64 = 0.4;
+/// The same for what else a run takes: not all of it need be the same for every length.
+const ALWAYS_DOUBT: f64 = 0.1;
+/// The same for a run's fixed part where only reads were timed.
+const STATUS_DOUBT: f64 = 0.6;
 /// However long a merge is, the drift to come is no more than this.
 const MAX_DRIFT_SD: f64 = 0.25;
 /// The ends of the range, in standard deviations.
@@ -244,14 +250,18 @@ impl Estimator {
         let fixed = if self.phases.runs > 0 {
             let PhaseMeans { copy, flush, commit, between, .. } = self.phases;
             let always = flush + commit + between;
-            // A chunk is read from the COW device and written to the origin. A commit is a flush
-            // and a write there, a flush is one here.
-            let least_copy = (reads.cow_s.unwrap_or(commit / 2.0) + flush).min(copy);
-            (always + least_copy, (0.1 * always).hypot(0.5 * least_copy))
+            // A chunk is read from the COW device and written to the origin. Where no read was
+            // timed, a commit and a flush are the nearest to these that there is.
+            let least_copy = reads.cow_s.unwrap_or(commit) + reads.real_s.unwrap_or(0.0).max(flush);
+            let least_copy = least_copy.min(copy);
+            // What of the copy is not explained so may be fixed as well.
+            let doubt = (COPY_DOUBT * least_copy).hypot(COPY_DOUBT * (copy - least_copy));
+            (always + least_copy, doubt.hypot(ALWAYS_DOUBT * always))
         } else if let (Some(cow_s), Some(real_s)) = (reads.cow_s, reads.real_s) {
-            // The read, a flush and a write on the COW device; the write and a flush on the origin.
-            let fixed = 3.0 * cow_s + 2.0 * real_s;
-            (fixed, 0.6 * fixed)
+            // On the COW device a read and a write, on the origin a write; and a flush of each,
+            // which may cost nothing, or most of all.
+            let fixed = 2.5 * cow_s + 1.5 * real_s;
+            (fixed, STATUS_DOUBT * fixed)
         } else {
             let run = self.costs.predict(1.0, 0.0, &Hints::NONE).seconds;
             (run, run)

@@ -57,9 +57,9 @@ pub(super) struct Prediction {
 }
 
 /// The relative drift of both costs together: a standard deviation for the square root of a second.
-pub(super) const DRIFT: f64 = 0.006;
+pub(super) const DRIFT: f64 = 0.012;
 /// The same for each of them apart.
-const DRIFT_APART: f64 = 0.002;
+const DRIFT_APART: f64 = 0.003;
 /// How far off an observation may be before it is cut, in standard deviations.
 const CUT: f64 = 3.5;
 /// Bounds of the relative noise of a run's cost.
