@@ -2,6 +2,7 @@
 //! and is no failure: the machine has its part in it.
 
 mod device;
+mod estimate;
 mod fio;
 mod overhead;
 mod ratios;
@@ -22,11 +23,14 @@ pub(crate) struct Args {
 enum Bench {
     /// What merge-ctl's tracer costs the application, on this host: root only
     Overhead(overhead::Args),
+    /// How right the predicted time of a merge is, on slow devices in a VM
+    Estimate(estimate::Args),
 }
 
 /// Measures, and prints the result as Markdown.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.bench {
         Bench::Overhead(args) => overhead::run(workspace, args),
+        Bench::Estimate(args) => estimate::run(workspace, args),
     }
 }

@@ -27,11 +27,18 @@ pub(crate) fn merge_ctl(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Builds what `cargo xtask demo` runs inside its VM; returns its path.
 pub(crate) fn demo(workspace: &Workspace) -> Result<PathBuf> {
+    vm_example(workspace, "demo")
+}
+
+/// Builds an example program of merge-ctl, static, for the VMs; returns its path.
+pub(crate) fn vm_example(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     ebpf::build(workspace)?;
     let mut cargo = static_cargo(workspace, "build");
-    cargo.args(["--package", "merge-ctl", "--example", "demo"]);
-    cargo.cargo_build("building the demo").context("the demo does not build")?;
-    Ok(target_dir(workspace).join(TARGET).join("release/examples/demo"))
+    cargo.args(["--package", "merge-ctl", "--example", name]);
+    cargo
+        .cargo_build(&format!("building merge-ctl's example {name}, static, for the VMs"))
+        .with_context(|| format!("the example {name} does not build"))?;
+    Ok(target_dir(workspace).join(TARGET).join("release/examples").join(name))
 }
 
 /// Builds the tests that run inside a VM; returns their program's path.

@@ -52,7 +52,7 @@ const STRIPES: &[Part] = &[Runs(60, 1), Runs(40, 32)];
 pub(super) const CASES: &[Case] = &[
     Case { name: "long first, both slow", parts: LONG_FIRST, ..BASE },
     Case { name: "long first, COW slow", cow_ms: 5, real_ms: 0, parts: LONG_FIRST, ..BASE },
-    Case { name: "long first, origin slow", cow_ms: 0, real_ms: 9, parts: LONG_FIRST, ..BASE },
+    Case { name: "long first, origin slow", cow_ms: 0, real_ms: 13, parts: LONG_FIRST, ..BASE },
     Case {
         name: "long first, 16 KiB, COW slower",
         mib: 96,
@@ -85,7 +85,7 @@ pub(super) const CASES: &[Case] = &[
         mib: 128,
         chunk_sectors: 32,
         cow_ms: 0,
-        real_ms: 9,
+        real_ms: 13,
         parts: &[Runs(60, 1), Runs(40, 18)],
         times: 8,
         ..BASE
@@ -115,7 +115,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "four writers, then one",
-        parts: &[Writers(4, 4, 120), Runs(30, 200)],
+        parts: &[Writers(4, 4, 150), Runs(30, 200)],
         ..BASE
     },
     Case {

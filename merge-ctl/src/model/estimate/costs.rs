@@ -3,8 +3,10 @@
 //! Both are followed with a Kalman filter: two unknowns that drift slowly and mostly together (a
 //! device that becomes busy makes everything dearer), seen through noise that is proportional to
 //! what a run costs. Recent runs count most, what was learned of sizes that do not come by any
-//! more is kept and only becomes less certain, and the filter says how certain it is. One stall is
-//! cut to a few times the usual noise before it counts.
+//! more is kept and only becomes less certain, and the filter says how certain it is.
+//!
+//! One stall is cut to a few times the usual noise before it counts. What is cut off is added up,
+//! all but the largest: hiccups that come again and again will come again, a single one need not.
 //!
 //! As long as all runs had one size, nothing in their totals tells the fixed part from the other.
 //! Then [`Hints`] do, taken in when something is asked and not before, so that they never grow
@@ -34,6 +36,36 @@ pub(super) struct Costs {
     spread: f64,
     pub(super) observations: u64,
     last_ns: u64,
+    hiccups: Hiccups,
+}
+
+/// What was cut off the observations, and of how much time. Seconds, the older ones faded.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Hiccups {
+    sum: f64,
+    largest: f64,
+    of: f64,
+}
+
+impl Hiccups {
+    fn fade(&mut self, seconds: f64) {
+        let kept = (-seconds / HICCUPS_FADE_S).exp();
+        for seconds in [&mut self.sum, &mut self.largest, &mut self.of] {
+            *seconds *= kept;
+        }
+    }
+
+    fn add(&mut self, cut_off: f64, of: f64) {
+        self.sum += cut_off;
+        self.largest = self.largest.max(cut_off);
+        self.of += of;
+    }
+
+    /// What they add to what is expected, relative to it.
+    fn share(&self) -> f64 {
+        // Until there was a second, a share of it says nothing.
+        ((self.sum - self.largest) / self.of.max(1.0)).clamp(0.0, 1.0)
+    }
 }
 
 /// Some runs that finished.
@@ -66,6 +98,8 @@ const CUT: f64 = 3.5;
 const SPREAD: (f64, f64) = (0.03, 1.0);
 /// How fast the noise is followed.
 const SPREAD_GAIN: f64 = 0.02;
+/// How long a hiccup is remembered: the time in which it fades to a third.
+const HICCUPS_FADE_S: f64 = 120.0;
 /// What has not been seen for longer is as uncertain as after so many seconds.
 const MAX_GAP_S: f64 = 60.0;
 
@@ -87,6 +121,7 @@ impl Costs {
         let off = seen.seconds - expected;
         self.follow_spread(off, from_costs + seen.blur_s.powi(2), scale, seen.runs);
         let limit = CUT * (from_costs + noise).sqrt();
+        self.hiccups.add((off - limit).max(0.0), seen.seconds.min(expected.max(0.0) + limit));
         update(&mut self.mean, &mut self.covariance, h, off.clamp(-limit, limit), noise);
         self.observations += 1;
     }
@@ -103,6 +138,7 @@ impl Costs {
     fn drift(&mut self, at_ns: u64) {
         let seconds = (at_ns.saturating_sub(self.last_ns) as f64 / 1e9).min(MAX_GAP_S);
         self.last_ns = self.last_ns.max(at_ns);
+        self.hiccups.fade(seconds);
         for i in 0..2 {
             for j in 0..2 {
                 self.covariance[i][j] += DRIFT.powi(2) * seconds * self.mean[i] * self.mean[j];
@@ -140,10 +176,15 @@ impl Costs {
     pub(super) fn predict(&self, runs: f64, chunks: f64, hints: &Hints) -> Prediction {
         let (mean, covariance) = self.with(hints);
         let h = [runs, chunks];
-        let seconds = dot(h, mean);
+        let expected = dot(h, mean);
+        let hiccups = self.hiccups.share();
+        let seconds = expected * (1.0 + hiccups);
         let sd = quadratic(h, covariance).max(0.0).sqrt();
         let noise = self.spread / runs.max(1.0).sqrt();
-        let relative_sd = if seconds > 0.0 { (sd / seconds).hypot(noise) } else { 1.0 };
+        let relative_sd = match expected > 0.0 {
+            true => (sd / expected).hypot(noise).hypot(hiccups / 2.0),
+            false => 1.0,
+        };
         Prediction { seconds, relative_sd }
     }
 }
