@@ -170,7 +170,8 @@ fn run(words: &[String]) -> anyhow::Result<()> {
     let record = words.iter().any(|word| word == "--record");
     let named: Vec<_> = words.iter().filter(|word| !word.starts_with("--")).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    for case in CASES.iter().filter(|case| named.is_empty() || named.iter().any(|n| *n == case.name))
+    for case in
+        CASES.iter().filter(|case| named.is_empty() || named.iter().any(|n| *n == case.name))
     {
         let bed = Testbed::new("estimate", case.mib, case.chunk_sectors);
         case.write(&bed);
@@ -188,7 +189,8 @@ async fn merge(bed: &Testbed, case: &Case, record: bool) -> anyhow::Result<Outco
     let control = Control::open()?;
     let host = Host::read(&control)?;
     let snapshot = host.by_name(&bed.dm("snap")).context("no snapshot")?;
-    let plan = preflight::check(&host, snapshot, &|dev| holders::holders_of(dev).unwrap_or_default())?;
+    let plan =
+        preflight::check(&host, snapshot, &|dev| holders::holders_of(dev).unwrap_or_default())?;
     let (Way::DeviceMapper(handover), Some(SnapshotStatus::Usage(usage))) =
         (&plan.way, &snapshot.status)
     else {

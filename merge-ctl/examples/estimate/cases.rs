@@ -62,12 +62,7 @@ pub(super) const CASES: &[Case] = &[
         ..BASE
     },
     Case { name: "long first, no probes", probes: false, parts: LONG_FIRST, ..BASE },
-    Case {
-        name: "whole areas first",
-        mib: 96,
-        parts: &[Runs(600, 1), Runs(80, 255)],
-        ..BASE
-    },
+    Case { name: "whole areas first", mib: 96, parts: &[Runs(600, 1), Runs(80, 255)], ..BASE },
     Case { name: "single first, both slow", parts: SINGLE_FIRST, ..BASE },
     Case { name: "single first, COW slow", cow_ms: 5, real_ms: 0, parts: SINGLE_FIRST, ..BASE },
     Case {
@@ -91,11 +86,7 @@ pub(super) const CASES: &[Case] = &[
         ..BASE
     },
     Case { name: "stripes, no probes", probes: false, parts: STRIPES, times: 8, ..BASE },
-    Case {
-        name: "medium first",
-        parts: &[Runs(400, 1), Mixed(500, 2, 16)],
-        ..BASE
-    },
+    Case { name: "medium first", parts: &[Runs(400, 1), Mixed(500, 2, 16)], ..BASE },
     Case {
         name: "medium last, 16 KiB",
         mib: 128,
@@ -113,11 +104,7 @@ pub(super) const CASES: &[Case] = &[
         parts: &[Runs(250, 1), Mixed(350, 2, 12)],
         ..BASE
     },
-    Case {
-        name: "four writers, then one",
-        parts: &[Writers(4, 4, 150), Runs(30, 200)],
-        ..BASE
-    },
+    Case { name: "four writers, then one", parts: &[Writers(4, 4, 150), Runs(30, 200)], ..BASE },
     Case {
         name: "one writer, then four",
         parts: &[Runs(30, 200), Writers(4, 1, 100), Writers(4, 8, 80)],

@@ -96,6 +96,10 @@ const MODEL_SD: f64 = 0.06;
 const UNSEEN_SD: f64 = 0.15;
 /// How far the least time of a copy may be off: a relative standard deviation.
 const COPY_DOUBT: f64 = 0.4;
+/// How much of the rest of a copy may be fixed as well, where reads were timed.
+const REST_DOUBT: f64 = 0.2;
+/// How far the time of a byte may be off, whatever its hint: as many times as it.
+const BYTE_DOUBT: f64 = 4.0;
 /// The same for what else a run takes: not all of it need be the same for every length.
 const ALWAYS_DOUBT: f64 = 0.1;
 /// The same for a run's fixed part where only reads were timed.
@@ -216,9 +220,8 @@ impl Estimator {
         let hints = self.hints(list, now.chunk_bytes);
         let all = self.costs.predict(remaining.runs, remaining.chunks as f64, &hints);
         let this = self.costs.predict(1.0, remaining.here, &hints);
-        let begun_s = self.last_end_ns.map_or(0.0, |end_ns| {
-            now.at_ns.saturating_sub(end_ns) as f64 / 1e9
-        });
+        let begun_s =
+            self.last_end_ns.map_or(0.0, |end_ns| now.at_ns.saturating_sub(end_ns) as f64 / 1e9);
         let middle_s = (all.seconds - begun_s.min(0.9 * this.seconds)).max(0.0);
         let drift = (costs::DRIFT * middle_s.sqrt()).min(MAX_DRIFT_SD);
         let unseen = UNSEEN_SD * self.unseen(list, now.exceptions_left, &hints);
@@ -255,7 +258,9 @@ impl Estimator {
             let least_copy = reads.cow_s.unwrap_or(commit) + reads.real_s.unwrap_or(0.0).max(flush);
             let least_copy = least_copy.min(copy);
             // What of the copy is not explained so may be fixed as well.
-            let doubt = (COPY_DOUBT * least_copy).hypot(COPY_DOUBT * (copy - least_copy));
+            let timed = reads.cow_s.is_some() && reads.real_s.is_some();
+            let rest = (copy - least_copy) * if timed { REST_DOUBT } else { COPY_DOUBT };
+            let doubt = (COPY_DOUBT * least_copy).hypot(rest);
             (always + least_copy, doubt.hypot(ALWAYS_DOUBT * always))
         } else if let (Some(cow_s), Some(real_s)) = (reads.cow_s, reads.real_s) {
             // On the COW device a read and a write, on the origin a write; and a flush of each,
@@ -266,7 +271,7 @@ impl Estimator {
             let run = self.costs.predict(1.0, 0.0, &Hints::NONE).seconds;
             (run, run)
         };
-        Hints { fixed, chunk: (chunk, 2.0 * chunk) }
+        Hints { fixed, chunk: (chunk, BYTE_DOUBT * chunk) }
     }
 }
 

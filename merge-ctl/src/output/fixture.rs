@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::cost::TimeRange;
 use crate::model::{
-    Ahead, Latencies, Latency, MapCell, Model, OriginMap, PhaseTime, Phases, Progress, Rate, Relation,
-    RunSizeBucket, RunSizes, Stall, StallCause, State, Totals, Write, Writes,
+    Ahead, Latencies, Latency, MapCell, Model, OriginMap, PhaseTime, Phases, Progress, Rate,
+    Relation, RunSizeBucket, RunSizes, Stall, StallCause, State, Totals, Write, Writes,
 };
 use crate::sample::{
     CurrentRun, Dropped, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport, ProbeTier, Run,
@@ -234,12 +234,8 @@ pub(crate) fn done() -> Model {
     model.progress.left_bytes = 0;
     model.left = None;
     model.current = None;
-    model.ahead = model.ahead.map(|ahead| Ahead {
-        runs: 0,
-        chunks: 0,
-        largest_run_chunks: 0,
-        ..ahead
-    });
+    model.ahead =
+        model.ahead.map(|ahead| Ahead { runs: 0, chunks: 0, largest_run_chunks: 0, ..ahead });
     model.verdict = "40 % of the time was copying.".to_owned();
     model
 }
@@ -335,12 +331,8 @@ pub(crate) fn nasty() -> Model {
     };
     model.left = Some(TimeRange { low_s: f64::NEG_INFINITY, high_s: f64::MAX });
     let most = u64::MAX;
-    model.ahead = Some(Ahead {
-        initial_runs: most,
-        runs: most,
-        chunks: most,
-        largest_run_chunks: most,
-    });
+    model.ahead =
+        Some(Ahead { initial_runs: most, runs: most, chunks: most, largest_run_chunks: most });
     model.phases.last_minute = PhaseTime { ns: [0, 0, 0, 0, 0, u64::MAX], between_ns: 0 };
     model.sizes.buckets = vec![RunSizeBucket { runs: u64::MAX, chunks: 0, ns: u64::MAX / 99 }; 99];
     model.current = Some(CurrentRun {

@@ -27,11 +27,7 @@ pub(super) fn measure(source: &impl Source, chunk: ChunkSize, chunks: &[u64]) ->
     })
 }
 
-fn median_ns(
-    source: &impl Source,
-    places: impl Iterator<Item = u64>,
-    bytes: u64,
-) -> Option<u64> {
+fn median_ns(source: &impl Source, places: impl Iterator<Item = u64>, bytes: u64) -> Option<u64> {
     let mut buffer = AlignedBuffer::new(bytes as usize);
     let last = source.size().bytes().checked_sub(bytes)?;
     let align = bytes.min(u64::from(source.block_bytes()));

@@ -50,9 +50,9 @@ impl StoreReading {
     pub(super) fn wait(&self, patience: Duration) -> StoreView {
         self.result.recv_timeout(patience).unwrap_or_else(|error| match error {
             RecvTimeoutError::Timeout => StoreView::Reading,
-            RecvTimeoutError::Disconnected => {
-                StoreView::Unread { why: "no thread can be had to read the exception store".to_owned() }
-            }
+            RecvTimeoutError::Disconnected => StoreView::Unread {
+                why: "no thread can be had to read the exception store".to_owned(),
+            },
         })
     }
 }
@@ -100,7 +100,9 @@ impl Reader {
         let source = open(self.cow)?;
         let store = match Store::open(&source, Some(self.origin))? {
             Opened::Usable(store) => store,
-            Opened::New => return Ok(StorePicture { read_ns: now_ns(), ..StorePicture::default() }),
+            Opened::New => {
+                return Ok(StorePicture { read_ns: now_ns(), ..StorePicture::default() });
+            }
             Opened::Invalid => return Err(Unread::Invalid),
         };
         let chunk = store.layout().chunk_size();
