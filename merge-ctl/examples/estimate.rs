@@ -2,7 +2,7 @@
 //! and what was predicted at 10, 25 and 50 % of the time that each took. One JSON line a merge.
 //!
 //!     estimate run [--record] [NAME …]   in a VM: makes and removes device-mapper devices
-//!     estimate replay < RECORDING        anywhere: what the model makes of recorded samples
+//!     estimate replay FILE               anywhere: what the model makes of recorded samples
 //!
 //! With `--record` each merge's samples go before its line, so that a change of the estimate can be
 //! judged by the same merges again.
@@ -17,7 +17,8 @@ mod cases;
 )]
 mod testbed;
 
-use std::io::{self, BufRead as _, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -45,10 +46,10 @@ const AT: [f64; 3] = [0.10, 0.25, 0.50];
 
 fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1);
-    match words.next().as_deref() {
-        Some("run") => run(&words.collect::<Vec<_>>()),
-        Some("replay") => replay(),
-        _ => bail!("say `estimate run [--record] [NAME …]` or `estimate replay < RECORDING`"),
+    match (words.next().as_deref(), words.next()) {
+        (Some("run"), word) => run(&word.into_iter().chain(words).collect::<Vec<_>>()),
+        (Some("replay"), Some(file)) => replay(&file),
+        _ => bail!("say `estimate run [--record] [NAME …]` or `estimate replay FILE`"),
     }
 }
 
@@ -137,10 +138,11 @@ fn say(line: &Line) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn replay() -> anyhow::Result<()> {
+fn replay(file: &str) -> anyhow::Result<()> {
+    let recording = BufReader::new(File::open(file).with_context(|| file.to_owned())?);
     let (mut begun, mut followed): (Option<(String, MergeIdentity)>, Option<Followed>) =
         (None, None);
-    for line in io::stdin().lock().lines() {
+    for line in recording.lines() {
         match serde_json::from_str(&line?)? {
             Line::Begin { case, identity } => begun = Some((case, *identity)),
             Line::Sample(sample) => match (&mut followed, begun.take()) {
@@ -154,11 +156,6 @@ fn replay() -> anyhow::Result<()> {
             },
             Line::Result(_) => {
                 let followed = followed.take().context("a result comes before any sample")?;
-                if std::env::args().any(|word| word == "--trace") {
-                    for point in &followed.points {
-                        eprintln!("{} {point:?}", followed.case);
-                    }
-                }
                 say(&Line::Result(followed.outcome()))?;
             }
         }

@@ -1,4 +1,5 @@
-//! Takes samples of one merge: asks device-mapper, the probes and sysfs, and interprets nothing.
+//! Takes samples of one merge: asks device-mapper, the probes, the exception store and sysfs, and
+//! interprets nothing.
 
 mod read_times;
 mod store;
@@ -208,8 +209,11 @@ impl Sampler {
     /// The exception store, in the first sample after it was read to its end.
     fn store_if_read(&mut self, kernel: &KernelView) -> Option<StoreView> {
         let store = self.reading.as_ref()?.wait(Duration::ZERO);
-        let merging = matches!(kernel, KernelView::Merging { allocated, metadata, .. } if allocated > metadata);
-        if store != StoreView::Reading || !merging {
+        let left = match kernel {
+            KernelView::Merging { allocated, metadata, .. } => allocated > metadata,
+            _ => false,
+        };
+        if store != StoreView::Reading || !left {
             // Whoever finishes the merge wants the COW device for himself.
             self.reading = None;
         }

@@ -99,7 +99,7 @@ const COPY_DOUBT: f64 = 0.4;
 /// How much of the rest of a copy may be fixed as well, where reads were timed.
 const REST_DOUBT: f64 = 0.2;
 /// How far the time of a byte may be off, whatever its hint: as many times as it.
-const BYTE_DOUBT: f64 = 4.0;
+const BYTE_DOUBT: f64 = 6.0;
 /// The same for what else a run takes: not all of it need be the same for every length.
 const ALWAYS_DOUBT: f64 = 0.1;
 /// The same for a run's fixed part where only reads were timed.
@@ -195,9 +195,12 @@ impl Estimator {
         (self.anchor, self.last_end_ns) = (None, None);
     }
 
-    /// What lies ahead; none where the store was not read.
+    /// What lies ahead; none where the store was not read, or held nothing of what there is.
     pub(super) fn ahead(&self, exceptions_left: u64) -> Option<Ahead> {
         let list = self.list.as_ref()?;
+        if list.runs.total().chunks == 0 && exceptions_left > 0 {
+            return None;
+        }
         let remaining = list.remaining(exceptions_left);
         Some(Ahead {
             initial_runs: list.initial_runs,

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::ratios::Spread;
 use crate::kernels::{self, Choice};
-use crate::run::say;
+use crate::run::{Command, say};
 use crate::vm::Vm;
 use crate::workspace::Workspace;
 use crate::{build, setup};
@@ -35,9 +35,12 @@ pub(crate) struct Args {
     /// 5.10, 6.1, 6.12, sid or experimental
     #[arg(long, value_name = "NAME", default_value = kernels::DEFAULT_VM)]
     kernel: String,
-    /// Keep all samples in this file, for `estimate replay`
+    /// Keep all samples in this file
     #[arg(long, value_name = "FILE")]
-    recording: Option<PathBuf>,
+    record: Option<PathBuf>,
+    /// No VM: what the model as it is now makes of the samples in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "record")]
+    replay: Option<PathBuf>,
     /// Only the merges of these names
     #[arg(value_name = "MERGE")]
     merges: Vec<String>,
@@ -62,21 +65,11 @@ struct Point {
 /// Measures and prints.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::tools(workspace)?;
-    let kernel = kernels::ensure(workspace, &Choice::Named(kernels::parse(&args.kernel)?), false)?;
-    let mut vm = Vm::new(kernel);
-    vm.memory_mib = MEMORY_MIB;
-    vm.timeout = Some(TIMEOUT);
-    vm.copies = vec![build::vm_example(workspace, "estimate")?];
-    say(format_args!("merges on kernel {}: about ten minutes", vm.kernel.version));
-    let mut command: Vec<OsString> = vec!["estimate".into(), "run".into()];
-    command.extend(args.recording.is_some().then(|| "--record".into()));
-    command.extend(args.merges.iter().map(OsString::from));
-    let mut output = Vec::new();
-    let status = vm.run_into(workspace, &command, &mut output, &mut std::io::stderr())?;
-    if let Some(file) = &args.recording {
-        fs::write(file, &output).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    let cases = cases(&String::from_utf8_lossy(&output))?;
+    let (output, status) = match &args.replay {
+        Some(file) => (replay(workspace, file)?, 0),
+        None => merge(workspace, args)?,
+    };
+    let cases = cases(&output)?;
     println!("{}", table(&cases));
     println!("{}", summary(&cases));
     println!("{}", verdict(&cases));
@@ -84,6 +77,30 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         bail!("after {} merges the VM's command ended with status {status}", cases.len());
     }
     Ok(())
+}
+
+/// Has a VM merge; returns what was printed there, and the exit status.
+fn merge(workspace: &Workspace, args: &Args) -> Result<(String, u8)> {
+    let kernel = kernels::ensure(workspace, &Choice::Named(kernels::parse(&args.kernel)?), false)?;
+    let mut vm = Vm::new(kernel);
+    vm.memory_mib = MEMORY_MIB;
+    vm.timeout = Some(TIMEOUT);
+    vm.copies = vec![build::vm_example(workspace, "estimate")?];
+    say(format_args!("merges on kernel {}: about ten minutes", vm.kernel.version));
+    let mut command: Vec<OsString> = vec!["estimate".into(), "run".into()];
+    command.extend(args.record.is_some().then(|| "--record".into()));
+    command.extend(args.merges.iter().map(OsString::from));
+    let mut output = Vec::new();
+    let status = vm.run_into(workspace, &command, &mut output, &mut std::io::stderr())?;
+    if let Some(file) = &args.record {
+        fs::write(file, &output).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok((String::from_utf8_lossy(&output).into_owned(), status))
+}
+
+fn replay(workspace: &Workspace, file: &Path) -> Result<String> {
+    let estimate = build::example(workspace, "estimate")?;
+    Command::new(estimate).arg("replay").arg(file).output()
 }
 
 /// The results among the lines.
@@ -172,7 +189,7 @@ fn summary(cases: &[Case]) -> String {
     for (index, word) in AT.iter().enumerate() {
         let points = at(cases, index);
         let median = |figures: Vec<f64>| {
-            Spread::of(figures.into_iter())
+            Spread::of(figures)
                 .map_or_else(|| "–".to_owned(), |spread| format!("{:.0} %", spread.median * 100.0))
         };
         let all = points.len();
