@@ -63,6 +63,14 @@ pub(super) const CASES: &[Case] = &[
     },
     Case { name: "long first, no probes", probes: false, parts: LONG_FIRST, ..BASE },
     Case { name: "whole areas first", mib: 96, parts: &[Runs(600, 1), Runs(80, 255)], ..BASE },
+    Case {
+        name: "whole areas first, COW very slow",
+        mib: 96,
+        cow_ms: 24,
+        real_ms: 0,
+        parts: &[Runs(250, 1), Runs(1, 20_000)],
+        ..BASE
+    },
     Case { name: "single first, both slow", parts: SINGLE_FIRST, ..BASE },
     Case { name: "single first, COW slow", cow_ms: 5, real_ms: 0, parts: SINGLE_FIRST, ..BASE },
     Case {

@@ -16,6 +16,7 @@ use costs::{Costs, Hints, Observation};
 
 use crate::cost::TimeRange;
 use crate::sample::{Phase, Run, StorePicture, StoreView};
+use crate::store::format::EXCEPTION_BYTES;
 
 /// What is known of a merge's runs and their costs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,6 +91,8 @@ const BLOCK_NS: u64 = 800_000_000;
 const BLOCK_BLUR_S: f64 = 0.1;
 /// A byte at 200 MB/s, read and written: where nothing was measured.
 const BYTE_S: f64 = 1e-8;
+/// However fast a byte is read, it is not written faster than this: a cached read would say so.
+const LEAST_BYTE_S: f64 = 2e-9;
 /// The part of the cost that no filter knows of: a relative standard deviation.
 const MODEL_SD: f64 = 0.06;
 /// What the estimate may be off by for runs of a size that was not seen yet.
@@ -251,8 +254,12 @@ impl Estimator {
 
     /// What is known of the split between a run's fixed part and its chunks.
     fn hints(&self, list: &List, chunk_bytes: u64) -> Hints {
-        let chunk = list.reads.byte_s.unwrap_or(BYTE_S) * chunk_bytes as f64;
         let reads = list.reads;
+        let bytes = reads.byte_s.unwrap_or(BYTE_S) * chunk_bytes as f64;
+        // Each area that the merge steps back to is read: a chunk, for as many chunks as it lists.
+        let area =
+            reads.cow_s.unwrap_or(self.phases.commit) * EXCEPTION_BYTES as f64 / chunk_bytes as f64;
+        let chunk = (bytes + area, (BYTE_DOUBT * bytes).hypot(COPY_DOUBT * area));
         let fixed = if self.phases.runs > 0 {
             let PhaseMeans { copy, flush, commit, between, .. } = self.phases;
             let always = flush + commit + between;
@@ -274,7 +281,7 @@ impl Estimator {
             let run = self.costs.predict(1.0, 0.0, &Hints::NONE).seconds;
             (run, run)
         };
-        Hints { fixed, chunk: (chunk, BYTE_DOUBT * chunk) }
+        Hints { fixed, chunk }
     }
 }
 
@@ -330,7 +337,7 @@ impl Reads {
             real_s: small(picture.real_reads),
             byte_s: byte(picture.cow_reads)
                 .zip(byte(picture.real_reads))
-                .map(|(cow, real)| (cow + real).max(BYTE_S / 20.0)),
+                .map(|(cow, real)| (cow + real).max(LEAST_BYTE_S)),
         }
     }
 }
