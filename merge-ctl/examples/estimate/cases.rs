@@ -129,7 +129,7 @@ pub(super) const CASES: &[Case] = &[
         writers: 2,
         cow_ms: 4,
         parts: STRIPES,
-        times: 5,
+        times: 6,
         ..BASE
     },
 ];
