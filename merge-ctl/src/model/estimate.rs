@@ -103,9 +103,10 @@ const COPY_DOUBT: f64 = 0.4;
 const REST_DOUBT: f64 = 0.2;
 /// How far the time of a byte may be off, whatever its hint: as many times as it.
 const BYTE_DOUBT: f64 = 6.0;
-/// The same for what else a run takes: not all of it need be the same for every length.
+/// How far flush, commit and the time between runs may be off, relative: not all of it need be the
+/// same for every length.
 const ALWAYS_DOUBT: f64 = 0.1;
-/// The same for a run's fixed part where only reads were timed.
+/// How far a run's fixed part may be off where only reads were timed: relative.
 const STATUS_DOUBT: f64 = 0.6;
 /// However long a merge is, the drift to come is no more than this.
 const MAX_DRIFT_SD: f64 = 0.25;
