@@ -32,6 +32,13 @@ pub struct TimeRange {
     pub high_s: f64,
 }
 
+impl TimeRange {
+    /// The best guess: as many times longer than the low end as the high end is longer than it.
+    pub fn middle_s(&self) -> f64 {
+        (self.low_s * self.high_s).sqrt()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +49,10 @@ mod tests {
         assert_eq!(cost.of(1, 100), 1_200.0);
         assert_eq!(cost.of(10, 100), 10_200.0);
         assert_eq!(cost.of(0, 0), 0.0);
+    }
+
+    #[test]
+    fn the_middle_of_a_range_is_a_matter_of_factors() {
+        assert_eq!(TimeRange { low_s: 10.0, high_s: 40.0 }.middle_s(), 20.0);
     }
 }

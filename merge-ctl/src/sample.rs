@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::Segment;
 use crate::units::{ChunkSize, DeviceNumber, Sectors};
 
 /// What stays the same while a merge is watched.
@@ -80,9 +81,9 @@ pub struct Sample {
     pub unix_s: u64,
     /// What the kernel says of the merging origin.
     pub kernel: KernelView,
-    /// Chunks of the origin that the exception store still held, in rising order; in the first
-    /// sample only, where the store could be read.
-    pub to_do: Option<Vec<ChunkRange>>,
+    /// What became of reading the exception store: in the first sample, and once more where that
+    /// one said [`StoreView::Reading`].
+    pub store: Option<StoreView>,
     /// Runs that finished since the sample before, in their order.
     pub runs: Vec<Run>,
     /// The run in progress, where probes see it.
@@ -99,13 +100,61 @@ pub struct Sample {
     pub dropped: Dropped,
 }
 
-/// Neighbouring chunks of the origin.
+/// What became of reading the exception store, once, from its beginning to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum StoreView {
+    /// A later sample brings it.
+    Reading,
+    /// It was read.
+    Read(StorePicture),
+    /// It was not.
+    Unread {
+        /// Why, in words for an operator.
+        why: String,
+    },
+}
+
+/// What the exception store held when its end was read, in a form of bounded length.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorePicture {
+    /// When the end of the store was read.
+    pub read_ns: u64,
+    /// How many chunks of the origin a cell covers; the last may cover fewer.
+    pub chunks_per_cell: u64,
+    /// Chunks to merge by cell of the origin, at most [`StorePicture::MAX_CELLS`].
+    pub cells: Vec<u32>,
+    /// The runs to merge, in the order of the merge, at most [`StorePicture::MAX_SEGMENTS`].
+    pub segments: Vec<Segment>,
+    /// How long reads of the COW device take.
+    pub cow_reads: Option<ReadTimes>,
+    /// How long reads of the device below the origin take.
+    pub real_reads: Option<ReadTimes>,
+}
+
+impl StorePicture {
+    /// How many cells there are at most.
+    pub const MAX_CELLS: u64 = 8192;
+    /// How many segments there are at most.
+    pub const MAX_SEGMENTS: usize = 4096;
+
+    /// How many chunks a cell covers on an origin with so many.
+    pub fn chunks_per_cell(origin_chunks: u64) -> u64 {
+        origin_chunks.div_ceil(Self::MAX_CELLS).max(1)
+    }
+}
+
+/// How long direct reads of a device took, one after the other: the median of a few.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChunkRange {
-    /// The lowest.
-    pub first: u64,
-    /// How many.
-    pub chunks: u64,
+pub struct ReadTimes {
+    /// The length of a small one: a chunk.
+    pub small_bytes: u64,
+    /// How long it took.
+    pub small_ns: u64,
+    /// The length of a large one.
+    pub large_bytes: u64,
+    /// How long it took.
+    pub large_ns: u64,
 }
 
 /// The state of the merging origin as device-mapper tells it.

@@ -1,24 +1,28 @@
-//! Takes samples of one merge: asks device-mapper, the probes and sysfs, and interprets nothing.
+//! Takes samples of one merge: asks device-mapper, the probes, the exception store and sysfs, and
+//! interprets nothing.
+
+mod read_times;
+mod store;
 
 use std::io;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::dm::control::DeviceStatus;
 use crate::dm::{
     Control, Device, DeviceId, DeviceRef, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, Usage,
-    in_flight, nodes, throttle,
+    in_flight, throttle,
 };
 use crate::probe::{Event, Probe, What};
 use crate::sample::{
-    ChunkRange, CurrentRun, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
+    CurrentRun, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample, StoreView,
 };
-use crate::store::{FileSource, Opened, Store};
-use crate::units::DeviceNumber;
+use crate::units::{DeviceNumber, Sectors};
+use store::StoreReading;
 
-/// How long the exception store may be read for the map: nobody waits longer for a first screen.
-const MAX_STORE_READ: Duration = Duration::from_secs(2);
+/// How long the first sample waits for the exception store: nobody waits longer for a first screen.
+const FIRST_SAMPLE_WAITS: Duration = Duration::from_secs(2);
 
 /// One merge, and everything that its samples are read from.
 pub struct Sampler {
@@ -31,6 +35,8 @@ pub struct Sampler {
     /// Runs that were told and not sampled yet.
     runs: Vec<Run>,
     end: Option<End>,
+    /// The exception store, as long as it is being read.
+    reading: Option<StoreReading>,
 }
 
 impl Sampler {
@@ -55,7 +61,7 @@ impl Sampler {
             identity.probes.missing.push(format!("I/O on the origin is not seen: {error}."));
         }
         let alone = host.merges().all(|merge| merge.info.dev == identity.origin_dev);
-        Ok(Self { control, probe, identity, alone, runs: Vec::new(), end: None })
+        Ok(Self { control, probe, identity, alone, runs: Vec::new(), end: None, reading: None })
     }
 
     /// What stays the same.
@@ -119,16 +125,21 @@ impl Sampler {
 
     /// The first sample: as any other, with what the exception store holds where it can be read.
     pub fn first_sample(&mut self) -> Sample {
-        let to_do = self.to_do();
-        Sample { to_do, ..self.sample() }
+        let kernel = self.kernel_view();
+        let metadata = match kernel {
+            KernelView::Merging { metadata, .. } => metadata,
+            _ => Sectors(0),
+        };
+        let store = Some(self.begin_reading(metadata));
+        Sample { store, ..self.sample() }
     }
 
     /// The first sample of a merge that has not begun: the snapshot's own figures are what there
     /// will be to merge.
     pub fn sample_before(&mut self, usage: Usage) -> Sample {
-        let to_do = self.to_do();
+        let store = Some(self.begin_reading(usage.metadata));
         let kernel = merging(usage, false);
-        Sample { to_do, ..self.sample_with(kernel) }
+        Sample { store, ..self.sample_with(kernel) }
     }
 
     /// A sample of a merge that LVM has put off.
@@ -137,15 +148,15 @@ impl Sampler {
     }
 
     fn sample_with(&mut self, kernel: KernelView) -> Sample {
+        let store = self.store_if_read(&kernel);
         self.drain();
-        let now = clock_gettime(ClockId::Monotonic);
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin = self.identity.origin_dev;
         Sample {
-            at_ns: now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
+            at_ns: now_ns(),
             unix_s: unix.as_secs(),
             kernel,
-            to_do: None,
+            store,
             runs: std::mem::take(&mut self.runs),
             current: self.current(),
             end: self.end.clone(),
@@ -191,42 +202,39 @@ impl Sampler {
         }
     }
 
-    /// What the exception store holds, in rising order; nothing where it cannot be read in time.
-    fn to_do(&self) -> Option<Vec<ChunkRange>> {
-        let source = FileSource::open(&nodes::kernel_path(self.identity.cow_dev)?).ok()?;
-        let Ok(Opened::Usable(store)) = Store::open(source, Some(self.identity.size)) else {
-            return None;
-        };
-        let deadline = Instant::now() + MAX_STORE_READ;
-        let mut chunks = Vec::new();
-        for placed in store.exceptions() {
-            let placed = placed.ok()?;
-            // The clock is asked once an area: as often as the device.
-            if placed.place.entry == 0 && Instant::now() > deadline {
-                return None;
-            }
-            chunks.push(placed.exception.old_chunk);
-        }
-        chunks.sort_unstable();
-        Some(ranges(&chunks))
+    /// Begins to read the exception store, of which so much metadata is in use, and waits for it as
+    /// long as a first sample may.
+    fn begin_reading(&mut self, metadata: Sectors) -> StoreView {
+        let reading = StoreReading::begin(&self.identity, metadata);
+        let store = reading.wait(FIRST_SAMPLE_WAITS);
+        self.reading = (store == StoreView::Reading).then_some(reading);
+        store
     }
+
+    /// The exception store, in the first sample after it was read to its end.
+    fn store_if_read(&mut self, kernel: &KernelView) -> Option<StoreView> {
+        let store = self.reading.as_ref()?.wait(Duration::ZERO);
+        let left = match kernel {
+            KernelView::Merging { allocated, metadata, .. } => allocated > metadata,
+            _ => false,
+        };
+        if store != StoreView::Reading || !left {
+            // Whoever finishes the merge wants the COW device for himself.
+            self.reading = None;
+        }
+        Some(store).filter(|store| *store != StoreView::Reading)
+    }
+}
+
+/// The clock of the samples.
+fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn merging(usage: Usage, suspended: bool) -> KernelView {
     let Usage { allocated, total, metadata } = usage;
     KernelView::Merging { allocated, total, metadata, suspended }
-}
-
-/// Neighbours of a rising row of chunks as ranges.
-fn ranges(chunks: &[u64]) -> Vec<ChunkRange> {
-    let mut ranges: Vec<ChunkRange> = Vec::new();
-    for chunk in chunks {
-        match ranges.last_mut() {
-            Some(last) if last.first + last.chunks == *chunk => last.chunks += 1,
-            _ => ranges.push(ChunkRange { first: *chunk, chunks: 1 }),
-        }
-    }
-    ranges
 }
 
 fn identity(
@@ -260,16 +268,4 @@ fn identity(
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         probes: ProbeReport { tier: ProbeTier::None, missing: Vec::new() },
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbours_become_one_range() {
-        let range = |first, chunks| ChunkRange { first, chunks };
-        assert_eq!(ranges(&[0, 1, 2, 7, 9, 10]), [range(0, 3), range(7, 1), range(9, 2)]);
-        assert_eq!(ranges(&[]), []);
-    }
 }

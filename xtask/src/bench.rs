@@ -2,6 +2,7 @@
 //! and is no failure: the machine has its part in it.
 
 mod device;
+mod estimate;
 mod fio;
 mod machine;
 mod overhead;
@@ -27,6 +28,8 @@ enum Bench {
     /// How fast exception stores are read: from the page cache on this host, and from a slow device
     /// in a VM
     Store(store::Args),
+    /// How right the predicted time of a merge is, on slow devices in a VM
+    Estimate(estimate::Args),
 }
 
 /// Measures, and prints the result as Markdown.
@@ -34,5 +37,6 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.bench {
         Bench::Overhead(args) => overhead::run(workspace, args),
         Bench::Store(args) => store::run(workspace, args),
+        Bench::Estimate(args) => estimate::run(workspace, args),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn vm_example(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let mut cargo = static_cargo(workspace, "build");
     cargo.args(["--package", "merge-ctl", "--example", name]);
     cargo
-        .cargo_build(&format!("building the example {name} for the VMs"))
+        .cargo_build(&format!("building merge-ctl's example {name}, static, for the VMs"))
         .with_context(|| format!("the example {name} does not build"))?;
     Ok(target_dir(workspace).join(TARGET).join("release/examples").join(name))
 }

@@ -1,9 +1,9 @@
 //! The origin as a row of cells: what is merged, being merged, still to merge.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::Model;
-use crate::sample::{ChunkRange, CurrentRun, MergeIdentity, Run};
+use crate::sample::{CurrentRun, MergeIdentity, Run, StorePicture};
 
 /// The origin as a row of cells of equal size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct OriginMap {
     pub chunks_per_cell: u64,
     /// The cells, at most `Model::MAP_CELLS`.
     pub cells: Vec<MapCell>,
+    /// Runs that finished before were not to do any more when the store was read.
+    pub(crate) read_ns: u64,
 }
 
 /// What is known of the chunks of one cell.
@@ -26,26 +28,38 @@ pub struct MapCell {
 }
 
 impl OriginMap {
-    /// The map before the first run; `to_do` is what the exception store held then.
-    pub(super) fn new(identity: &MergeIdentity, to_do: Option<&[ChunkRange]>) -> Self {
+    /// The map before anything is known.
+    pub(super) fn new(identity: &MergeIdentity) -> Self {
         let chunks = identity.chunk_size.chunks_in(identity.size);
-        let chunks_per_cell = chunks.div_ceil(Model::MAP_CELLS).max(1);
-        let empty = MapCell { to_do: to_do.map(|_| 0), ..MapCell::default() };
-        let cells = vec![empty; chunks.div_ceil(chunks_per_cell) as usize];
-        let mut map = Self { chunks_per_cell, cells };
-        for range in to_do.into_iter().flatten() {
-            map.each_cell(range.first..range.first + range.chunks, |cell, chunks| {
-                cell.to_do = cell.to_do.map(|to_do| to_do + chunks);
-            });
+        let chunks_per_cell = StorePicture::chunks_per_cell(chunks);
+        let cells = vec![MapCell::default(); chunks.div_ceil(chunks_per_cell) as usize];
+        Self { chunks_per_cell, cells, read_ns: 0 }
+    }
+
+    /// Takes in what the exception store holds; `seen` are the last runs that were taken in before.
+    pub(super) fn take_store(&mut self, picture: &StorePicture, seen: &VecDeque<Run>) {
+        self.read_ns = picture.read_ns;
+        let counts = picture.cells.iter().copied().chain(std::iter::repeat(0));
+        for (cell, count) in self.cells.iter_mut().zip(counts) {
+            cell.to_do = Some(count);
         }
-        map
+        for run in seen {
+            self.done(run);
+        }
     }
 
     pub(super) fn merged(&mut self, run: &Run) {
-        self.each_cell(run.old_chunk..run.old_chunk + u64::from(run.chunks), |cell, chunks| {
-            cell.merged += chunks;
-            cell.to_do = cell.to_do.map(|to_do| to_do.saturating_sub(chunks));
-        });
+        self.each_cell(chunks_of(run), |cell, chunks| cell.merged += chunks);
+        self.done(run);
+    }
+
+    /// What the store still held of a run is to do no more.
+    fn done(&mut self, run: &Run) {
+        if run.finished_ns > self.read_ns {
+            self.each_cell(chunks_of(run), |cell, chunks| {
+                cell.to_do = cell.to_do.map(|to_do| to_do.saturating_sub(chunks));
+            });
+        }
     }
 
     /// All that was to do is done.
@@ -80,13 +94,17 @@ impl OriginMap {
     }
 }
 
+fn chunks_of(run: &Run) -> Range<u64> {
+    run.old_chunk..run.old_chunk + u64::from(run.chunks)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn map(chunks_per_cell: u64, cells: usize) -> OriginMap {
         let cell = MapCell { to_do: Some(0), ..MapCell::default() };
-        OriginMap { chunks_per_cell, cells: vec![cell; cells] }
+        OriginMap { chunks_per_cell, cells: vec![cell; cells], read_ns: 0 }
     }
 
     #[test]
@@ -114,5 +132,23 @@ mod tests {
         assert_eq!(map.cells[1], MapCell { merged: 2, merging: 0, to_do: Some(0) });
         map.complete();
         assert_eq!(map.cells[0], MapCell { merged: 10, merging: 0, to_do: Some(0) });
+    }
+    #[test]
+    fn a_store_that_comes_late_counts_what_was_left_when_it_was_read() {
+        let run = |old_chunk, finished_ns| Run {
+            old_chunk,
+            new_chunk: 2,
+            chunks: 4,
+            started_ns: 0,
+            finished_ns,
+            phase_ns: [0; 6],
+        };
+        let picture = StorePicture { read_ns: 50, cells: vec![9], ..StorePicture::default() };
+        let mut map = map(10, 2);
+        let seen = [run(0, 40), run(4, 60)];
+        seen.iter().for_each(|run| map.merged(run));
+        map.take_store(&picture, &seen.into());
+        assert_eq!(map.cells[0], MapCell { merged: 8, merging: 0, to_do: Some(5) });
+        assert_eq!(map.cells[1].to_do, Some(0), "the store holds nothing there");
     }
 }

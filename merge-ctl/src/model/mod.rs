@@ -3,6 +3,7 @@
 //! Pure: no clock, file, ioctl or async. Time comes in with the sample, so that a recorded stream
 //! of samples gives the same models again.
 
+mod estimate;
 mod latency;
 mod map;
 mod phases;
@@ -19,6 +20,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
+pub use estimate::Ahead;
 pub use latency::{Latencies, Latency};
 pub use map::{MapCell, OriginMap};
 pub use phases::{PhaseTime, Phases};
@@ -30,7 +32,10 @@ pub use state::State;
 pub use writes::{Relation, Write, Writes};
 
 use crate::cost::TimeRange;
-use crate::sample::{CurrentRun, Dropped, End, MergeIdentity, ProbeTier, Run, Sample};
+use crate::sample::{
+    CurrentRun, Dropped, End, MergeIdentity, ProbeTier, Run, Sample, StorePicture, StoreView,
+};
+use estimate::{Estimator, Now, Seen};
 use latency::LatencyLog;
 use phases::PhaseLog;
 use rate::{Point, Window};
@@ -58,6 +63,10 @@ pub struct Model {
     pub rate: Rate,
     /// Time left, low and high; none where nothing moves, or nothing is left.
     pub left: Option<TimeRange>,
+    /// The runs that lie ahead; none where the exception store was not read.
+    pub ahead: Option<Ahead>,
+    /// Why the exception store was not read, in words.
+    pub store_unread: Option<String>,
     /// Where the time goes.
     pub phases: Phases,
     /// Run sizes since the first sample.
@@ -106,6 +115,7 @@ pub(crate) struct Memory {
     latency: LatencyLog,
     stalls: StallWatch,
     in_flight: Comparison,
+    estimator: Estimator,
 }
 
 impl Model {
@@ -116,7 +126,7 @@ impl Model {
     /// How many seconds of rate are kept.
     pub const RATE_HISTORY: usize = 300;
     /// How many cells the map has at most.
-    pub const MAP_CELLS: u64 = 8192;
+    pub const MAP_CELLS: u64 = StorePicture::MAX_CELLS;
 
     /// The model at the first sample. What waits for `stall_after_ns` is a stall.
     pub fn first(identity: MergeIdentity, sample: &Sample, stall_after_ns: u64) -> Self {
@@ -129,7 +139,7 @@ impl Model {
             ..Memory::default()
         };
         let model = Self {
-            map: OriginMap::new(&identity, sample.to_do.as_deref()),
+            map: OriginMap::new(&identity),
             now_ns: sample.at_ns,
             unix_s: sample.unix_s,
             elapsed_ns: 0,
@@ -138,6 +148,8 @@ impl Model {
             progress: Progress { initial_bytes, left_bytes: initial_bytes },
             rate: Rate::default(),
             left: None,
+            ahead: None,
+            store_unread: None,
             phases: Phases::default(),
             sizes: RunSizes::default(),
             recent_runs: VecDeque::new(),
@@ -170,6 +182,7 @@ impl Model {
         self.dropped = sample.dropped;
         self.end = sample.end.clone().or(self.end);
         self.current = if self.state.is_over() { None } else { sample.current.clone() };
+        self.take_store(sample);
         self.take_runs(sample);
         self.take_progress(sample);
         self.phases = self.memory.phases.at(sample.at_ns, self.current.as_ref());
@@ -178,6 +191,20 @@ impl Model {
         self.take_stalls();
         self.verdict = verdict::of(&self);
         self
+    }
+
+    fn take_store(&mut self, sample: &Sample) {
+        let Some(store) = &sample.store else { return };
+        let seen = Seen { runs: self.totals.runs, recent: &self.recent_runs };
+        self.memory.estimator.take_store(store, &seen);
+        self.store_unread = match store {
+            StoreView::Reading => Some("the exception store is still being read".to_owned()),
+            StoreView::Unread { why } => Some(why.clone()),
+            StoreView::Read(picture) => {
+                self.map.take_store(picture, &self.recent_runs);
+                None
+            }
+        };
     }
 
     fn take_runs(&mut self, sample: &Sample) {
@@ -189,6 +216,7 @@ impl Model {
             self.sizes.add(run.chunks, run.finished_ns.saturating_sub(run.started_ns));
             self.map.merged(run);
             self.memory.phases.push(run);
+            self.memory.estimator.take_run(run);
         }
         self.recent_runs.extend(sample.runs.iter().cloned());
         let excess = self.recent_runs.len().saturating_sub(Self::RECENT_RUNS);
@@ -215,8 +243,28 @@ impl Model {
         };
         let sees_runs = self.sees_runs();
         self.memory.window.push(point, &mut self.rate, sees_runs, Self::RATE_HISTORY);
-        self.left = match self.state {
-            State::Merging => self.memory.window.time_left(&self.progress),
+        self.take_estimate();
+    }
+
+    fn take_estimate(&mut self) {
+        let chunk_bytes = self.identity.chunk_size.bytes();
+        let now = Now {
+            at_ns: self.now_ns,
+            elapsed_ns: self.elapsed_ns,
+            exceptions_left: self.progress.left_bytes / chunk_bytes,
+            chunk_bytes,
+        };
+        let sees_runs = self.sees_runs();
+        let estimator = &mut self.memory.estimator;
+        match self.state {
+            State::Suspended => estimator.interrupt(),
+            _ if !sees_runs => estimator.take_status(now),
+            _ => {}
+        }
+        self.ahead = estimator.ahead(now.exceptions_left);
+        self.left = match (self.state, &self.ahead) {
+            (State::Merging, Some(_)) => estimator.time_left(now),
+            (State::Merging, None) => self.memory.window.time_left(&self.progress),
             _ => None,
         };
     }

@@ -35,7 +35,7 @@ fn sample(at_s: u64, left_chunks: u64) -> Sample {
             metadata: Sectors(16),
             suspended: false,
         },
-        to_do: None,
+        store: None,
         runs: Vec::new(),
         current: None,
         end: None,

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::cost::TimeRange;
 use crate::model::{
-    Latencies, Latency, MapCell, Model, OriginMap, PhaseTime, Phases, Progress, Rate, Relation,
-    RunSizeBucket, RunSizes, Stall, StallCause, State, Totals, Write, Writes,
+    Ahead, Latencies, Latency, MapCell, Model, OriginMap, PhaseTime, Phases, Progress, Rate,
+    Relation, RunSizeBucket, RunSizes, Stall, StallCause, State, Totals, Write, Writes,
 };
 use crate::sample::{
     CurrentRun, Dropped, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport, ProbeTier, Run,
@@ -107,7 +107,7 @@ fn map() -> OriginMap {
             _ => MapCell { merged: 700, merging: 0, to_do: Some(0) },
         })
         .collect();
-    OriginMap { chunks_per_cell: 6_400, cells }
+    OriginMap { chunks_per_cell: 6_400, cells, read_ns: 0 }
 }
 
 /// A merge that goes well, with everything seen.
@@ -125,6 +125,13 @@ pub(crate) fn merging() -> Model {
         progress: Progress { initial_bytes, left_bytes: initial_bytes * 386 / 1000 },
         rate: Rate { bytes_per_s: 40_055_603.2, runs_per_s: Some(41.2), history },
         left: Some(TimeRange { low_s: 110.0, high_s: 160.0 }),
+        ahead: Some(Ahead {
+            initial_runs: 12_322,
+            runs: 4_812,
+            chunks: 1_214_251,
+            largest_run_chunks: 256,
+        }),
+        store_unread: None,
         phases: Phases {
             last_minute: PhaseTime {
                 ns: [1_800, 0, 18_600, 16_800, 7_200, 15_000].map(|ms| ms * MS),
@@ -227,6 +234,8 @@ pub(crate) fn done() -> Model {
     model.progress.left_bytes = 0;
     model.left = None;
     model.current = None;
+    model.ahead =
+        model.ahead.map(|ahead| Ahead { runs: 0, chunks: 0, largest_run_chunks: 0, ..ahead });
     model.verdict = "40 % of the time was copying.".to_owned();
     model
 }
@@ -252,6 +261,12 @@ pub(crate) fn no_probes() -> Model {
     };
     model.writes = None;
     model.latency = None;
+    model.ahead = None;
+    model.store_unread =
+        Some("cannot open /dev/dm-2 to read the exception store: permission denied".to_owned());
+    for cell in &mut model.map.cells {
+        cell.to_do = None;
+    }
     model
 }
 
@@ -273,7 +288,7 @@ pub(crate) fn block_only() -> Model {
     model.stalls.clear();
     model.totals = Totals::default();
     for cell in &mut model.map.cells {
-        cell.to_do = None;
+        cell.to_do = cell.to_do.map(|to_do| to_do + cell.merged);
         cell.merging = 0;
         cell.merged = 0;
     }
@@ -315,6 +330,9 @@ pub(crate) fn nasty() -> Model {
         history: [f64::NAN, f64::INFINITY, -1.0, 0.0, f64::MAX].into(),
     };
     model.left = Some(TimeRange { low_s: f64::NEG_INFINITY, high_s: f64::MAX });
+    let most = u64::MAX;
+    model.ahead =
+        Some(Ahead { initial_runs: most, runs: most, chunks: most, largest_run_chunks: most });
     model.phases.last_minute = PhaseTime { ns: [0, 0, 0, 0, 0, u64::MAX], between_ns: 0 };
     model.sizes.buckets = vec![RunSizeBucket { runs: u64::MAX, chunks: 0, ns: u64::MAX / 99 }; 99];
     model.current = Some(CurrentRun {
@@ -363,6 +381,7 @@ pub(crate) fn nasty() -> Model {
     model.map = OriginMap {
         chunks_per_cell: 0,
         cells: vec![MapCell { merged: u32::MAX, merging: u32::MAX, to_do: Some(u32::MAX) }; 3],
+        read_ns: 0,
     };
     model.verdict = "word ".repeat(200);
     model.throttle_percent = Some(u32::MAX);

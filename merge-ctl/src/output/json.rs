@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use crate::cost::TimeRange;
-use crate::model::{Latencies, Latency, Model, PhaseTime, Relation, Stall, Write, Writes};
+use crate::model::{Ahead, Latencies, Latency, Model, PhaseTime, Relation, Stall, Write, Writes};
 use crate::sample::{
     CurrentRun, Dropped, End, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier, Run,
 };
@@ -141,6 +141,11 @@ struct Progress<'a> {
     runs_per_s: Option<f64>,
     left_low_s: Option<f64>,
     left_high_s: Option<f64>,
+    left_middle_s: Option<f64>,
+    initial_runs: Option<u64>,
+    runs_left: Option<u64>,
+    largest_run_ahead_chunks: Option<u64>,
+    store_unread: Option<&'a str>,
     runs: u64,
     chunks: u64,
     throttle_percent: Option<u32>,
@@ -242,6 +247,7 @@ pub fn progress(model: &Model) -> String {
     let writes = model.writes.as_ref();
     let of_writes = |figure: fn(&Writes) -> u64| writes.map(figure);
     let left = |end: fn(&TimeRange) -> f64| model.left.as_ref().map(end);
+    let ahead = |figure: fn(&Ahead) -> u64| model.ahead.as_ref().map(figure);
     let body = Progress {
         unix_s: model.unix_s,
         at_ns: model.now_ns,
@@ -255,6 +261,11 @@ pub fn progress(model: &Model) -> String {
         runs_per_s: model.rate.runs_per_s,
         left_low_s: left(|left| left.low_s),
         left_high_s: left(|left| left.high_s),
+        left_middle_s: left(TimeRange::middle_s),
+        initial_runs: ahead(|ahead| ahead.initial_runs),
+        runs_left: ahead(|ahead| ahead.runs),
+        largest_run_ahead_chunks: ahead(|ahead| ahead.largest_run_chunks),
+        store_unread: model.store_unread.as_deref(),
         runs: model.totals.runs,
         chunks: model.totals.chunks,
         throttle_percent: model.throttle_percent,
@@ -475,7 +486,12 @@ mod tests {
         for field in ["writes_in_flight", "writes_held", "runs_per_s", "latency", "current"] {
             assert!(value[field].is_null(), "{field}: {}", value[field]);
         }
+        for field in ["initial_runs", "runs_left", "largest_run_ahead_chunks"] {
+            assert!(value[field].is_null(), "{field}: {}", value[field]);
+        }
+        assert!(value["store_unread"].as_str().unwrap().contains("permission denied"));
         let mut model = fixture::merging();
+        assert_eq!(parse(&progress(&model))["runs_left"], 4_812);
         model.current.as_mut().unwrap().chunks = 0;
         model.rate.bytes_per_s = f64::NAN;
         let value = parse(&progress(&model));

@@ -53,6 +53,10 @@ pub fn begin(model: &Model) -> String {
     for missing in &identity.probes.missing {
         push_line(&mut text, &format!("not seen here: {}", human::printable(missing)));
     }
+    if let Some(why) = &model.store_unread {
+        let why = human::printable(why);
+        push_line(&mut text, &format!("the runs ahead are not known: {why}"));
+    }
     text
 }
 
@@ -78,6 +82,10 @@ pub fn line(model: &Model) -> String {
             model.rate.runs_per_s.map(|runs| format!("{} runs/s", human::per_second(runs))),
         );
         parts.extend(model.left.as_ref().map(|left| format!("left {}", human::left(left))));
+        parts.extend(model.ahead.map(|ahead| match ahead.runs {
+            1 => "one run left".to_owned(),
+            runs => format!("{} runs left", human::count(runs)),
+        }));
         parts.extend(phase_shares(model));
         parts.extend(writes(model));
     }

@@ -2,8 +2,9 @@
 //! will make of it.
 //!
 //! [`mod@format`] knows the bytes and the arithmetic; [`source`] brings bytes from a device, a file
-//! or memory, and [`dump`] from a file that holds nothing else; [`reader`] checks every number before it is used and streams the exceptions in
-//! either direction; [`runs`] makes of them what the kernel merges, in its order.
+//! or memory, and [`dump`] from a file that holds nothing else; [`reader`] checks every number before
+//! it is used and streams the exceptions in either direction; [`runs`] makes of them what the kernel
+//! merges, in its order, and [`segments`] a short version of that.
 //!
 //! What always holds here: nothing is written; memory does not grow with the store, but for the
 //! bounded search for duplicates and a [`RunList`] where one is asked for; a damaged store is an
@@ -33,6 +34,7 @@ mod error;
 pub mod format;
 pub mod reader;
 pub mod runs;
+pub mod segments;
 pub mod source;
 
 pub use any::AnySource;
@@ -41,6 +43,7 @@ pub use error::{EntryFault, StoreError};
 pub use format::{Exception, Layout, Place, Placed, Usage};
 pub use reader::{Opened, Store, Survey};
 pub use runs::{AreaRun, ForwardRuns, Run, RunList, Runs};
+pub use segments::{Segment, Segments};
 pub use source::{FileSource, MemorySource, ReadAt, Source};
 
 #[cfg(test)]

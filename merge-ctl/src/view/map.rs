@@ -7,8 +7,13 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
+use super::text::{cut, width};
 use super::theme::Theme;
 use crate::model::{MapCell, Model};
+use crate::output::human;
+
+/// Columns of a frame's corners.
+const CORNERS: usize = 2;
 
 /// What one character of the map tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +27,15 @@ pub(super) enum Known {
 }
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
-    let room = super::region(frame, area, title(model, theme), theme);
+    let room = super::region(frame, area, title(model, area.width, theme), theme);
     let (columns, rows) = (usize::from(room.width), usize::from(room.height));
     let cells = fold(&model.map.cells, columns * rows);
     let lines = cells.chunks(columns.max(1)).map(|row| Line::from(spans(row, theme))).collect();
     super::lines(frame, room, lines);
 }
 
-/// The legend: only what the map can show here.
-fn title(model: &Model, theme: &Theme) -> Line<'static> {
+/// The legend: only what the map can show here, and where it cannot, why.
+fn title(model: &Model, columns: u16, theme: &Theme) -> Line<'static> {
     let store_read = model.map.cells.iter().any(|cell| cell.to_do.is_some());
     let mut spans = vec![Span::styled(" origin ", theme.title())];
     let mut entries = vec![(Known::Merged, "merged"), (Known::Now, "now")];
@@ -45,7 +50,22 @@ fn title(model: &Model, theme: &Theme) -> Line<'static> {
         spans.push(Span::styled(glyph.to_string(), style));
         spans.push(Span::styled(format!(" {word} "), theme.faint()));
     }
-    Line::from(spans)
+    let mut line = Line::from(spans);
+    let room = usize::from(columns).saturating_sub(line.width() + CORNERS);
+    line.spans.extend(remark(model, room).map(|text| Span::styled(text, theme.faint())));
+    line
+}
+
+/// Why it is not known what is to do; or, of what is, the largest run.
+fn remark(model: &Model, room: usize) -> Option<String> {
+    let text = match (&model.store_unread, &model.ahead) {
+        (Some(why), _) => format!("({}) ", cut(&human::printable(why), room.saturating_sub(3))),
+        (None, Some(ahead)) if ahead.runs > 0 => {
+            format!("(largest run {}) ", human::counted(ahead.largest_run_chunks, "chunk"))
+        }
+        (None, _) => return None,
+    };
+    (width(&text) <= room).then_some(text)
 }
 
 /// Neighbours of one kind in one span.

@@ -1,4 +1,4 @@
-//! Work done and how fast: the bar, the rates, time left, and a sparkline of the rate.
+//! Work done and how fast: the bar, the rates, time and runs left, and a sparkline of the rate.
 //!
 //! Progress is work done, in bytes of exceptions, never the fill of the COW device.
 
@@ -8,9 +8,11 @@ use ratatui::text::{Line, Span};
 
 use super::text::{Part, figure, fit, part};
 use super::theme::Theme;
-use crate::model::{Model, State};
+use crate::model::{Ahead, Model, State};
 use crate::output::{human, plain};
 
+/// From this width on the runs left have a place of their own, and the largest of them is told.
+const ROOMY: u16 = 100;
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
@@ -87,13 +89,31 @@ pub(super) fn figures(model: &Model, width: u16, theme: &Theme) -> Line<'static>
     }
     parts.push(part(0, format!("{:>11}", human::rate(model.rate.bytes_per_s)), strong));
     if let Some(runs) = model.rate.runs_per_s {
-        parts.push(part(2, format!("{} runs/s", human::per_second(runs)), faint));
+        // Where both do not fit, how many runs are left says more than how many go by.
+        let rank = if model.ahead.is_some() { 5 } else { 2 };
+        parts.push(part(rank, format!("{} runs/s", human::per_second(runs)), faint));
     }
     parts.push(figure(3, "elapsed", elapsed, faint, faint));
     if let Some(left) = &model.left {
         parts.push(figure(1, "left", human::left(left), faint, strong));
     }
+    if let Some(ahead) = &model.ahead {
+        parts.push(part(4, runs_left(ahead, width), faint));
+    }
     fit(parts, width, 3)
+}
+
+/// How many runs are left, and where there is room how large the largest is: what a write of an
+/// application may have to wait for.
+fn runs_left(ahead: &Ahead, width: u16) -> String {
+    let runs = match ahead.runs {
+        1 => "one run left".to_owned(),
+        runs => format!("{} runs left", human::count(runs)),
+    };
+    match width {
+        ..ROOMY => runs,
+        _ => format!("{runs}, largest {}", human::counted(ahead.largest_run_chunks, "chunk")),
+    }
 }
 
 /// The sparkline in the room behind the figures.
