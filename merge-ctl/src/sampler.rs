@@ -8,11 +8,11 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::dm::control::DeviceStatus;
 use crate::dm::{
     Control, Device, DeviceId, DeviceRef, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, Usage,
-    in_flight, nodes, throttle,
+    disk_stats, in_flight, nodes, throttle,
 };
 use crate::probe::{Event, Probe, What};
 use crate::sample::{
-    ChunkRange, CurrentRun, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
+    ChunkRange, CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
 };
 use crate::store::{FileSource, Opened, Store};
 use crate::units::DeviceNumber;
@@ -152,8 +152,16 @@ impl Sampler {
             io: self.probe.io(origin),
             kernel_in_flight: in_flight::read(origin).ok(),
             throttle_percent: throttle::read().ok().flatten(),
+            disks: self.disks().ok(),
             dropped: self.probe.dropped(),
         }
+    }
+
+    fn disks(&self) -> io::Result<Disks> {
+        Ok(Disks {
+            cow: disk_stats::read(self.identity.cow_dev)?,
+            real: disk_stats::read(self.identity.real_dev)?,
+        })
     }
 
     fn current(&self) -> Option<CurrentRun> {
@@ -251,6 +259,8 @@ fn identity(
         origin_dev: origin.info.dev,
         real_dev,
         cow_dev,
+        real_label: host.label_of(real_dev),
+        cow_label: host.label_of(cow_dev),
         owner: origin.owner(),
         // Only who starts a merge knows the snapshot's device, and sees the merge to its end.
         finished_here: snapshot.is_some(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use crate::cost::TimeRange;
-use crate::model::{Latencies, Latency, Model, PhaseTime, Relation, Stall, Write, Writes};
+use crate::model::{Cause, Latencies, Latency, Model, PhaseTime, Relation, Stall, Write, Writes};
 use crate::sample::{
     CurrentRun, Dropped, End, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier, Run,
 };
@@ -152,7 +152,8 @@ struct Progress<'a> {
     in_flight: Vec<InFlight<'a>>,
     latency: Option<LatencyNow>,
     dropped: Dropped,
-    verdict: &'a str,
+    verdict: String,
+    cause: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -266,7 +267,8 @@ pub fn progress(model: &Model) -> String {
         in_flight: writes.map_or_else(Vec::new, |w| w.listed.iter().map(Into::into).collect()),
         latency: model.latency.as_ref().map(LatencyNow::now),
         dropped: model.dropped,
-        verdict: &model.verdict,
+        verdict: model.verdict(),
+        cause: model.cause().map(Cause::code),
     };
     to_line("progress", &model.identity, body)
 }
@@ -326,7 +328,8 @@ struct Summary<'a> {
     stalls: Vec<StallBody<'a>>,
     dropped: Dropped,
     probes: Probes<'a>,
-    verdict: &'a str,
+    verdict: String,
+    cause: Option<&'static str>,
 }
 
 /// Where a merge failed, as the probes saw it.
@@ -415,7 +418,8 @@ pub fn summary(model: &Model) -> String {
         stalls: model.stalls.iter().map(|stall| StallBody::new(stall, model.now_ns)).collect(),
         dropped: model.dropped,
         probes: (&identity.probes).into(),
-        verdict: &model.verdict,
+        verdict: model.verdict(),
+        cause: model.cause().map(Cause::code),
     };
     to_line("summary", identity, body)
 }

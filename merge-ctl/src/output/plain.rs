@@ -167,8 +167,9 @@ pub fn summary(model: &Model) -> String {
     if let Some(lost) = lost(model) {
         push_line(&mut text, &format!("not seen       {lost}"));
     }
-    if !model.verdict.is_empty() {
-        push_line(&mut text, &format!("why            {}", human::printable(&model.verdict)));
+    let verdict = model.verdict();
+    if !verdict.is_empty() {
+        push_line(&mut text, &format!("why            {}", human::printable(&verdict)));
     }
     for next in [Some(advice::next(model)), advice::come_back(model)].into_iter().flatten() {
         if !next.is_empty() {
@@ -366,7 +367,10 @@ mod tests {
     #[test]
     fn nothing_that_a_process_is_called_reaches_the_terminal_as_control() {
         let mut model = fixture::nasty();
-        model.verdict.push('\u{1b}');
+        for finding in &mut model.findings {
+            finding.sentence.push('\u{1b}');
+            finding.advice.push("\u{1b}".to_owned());
+        }
         for text in [line(&model), begin(&model), summary(&model)] {
             assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
         }
