@@ -30,6 +30,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Start(options) => runtime()?.block_on(command::start::run(options)),
         Command::Monitor(options) => runtime()?.block_on(command::monitor::run(options)),
         Command::Finish(options) => command::finish::run(options),
+        Command::Explain(options) => runtime()?.block_on(command::explain::run(options)),
         Command::Status(options) => {
             command::status::run(options.name.as_deref(), options.json).map(|()| Exit::Done.into())
         }

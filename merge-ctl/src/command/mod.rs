@@ -2,6 +2,7 @@
 
 pub(crate) mod chooser;
 pub(crate) mod dashboard;
+pub(crate) mod explain;
 pub(crate) mod face;
 pub(crate) mod finish;
 pub(crate) mod live;

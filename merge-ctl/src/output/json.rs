@@ -55,7 +55,7 @@ struct Begin<'a> {
 }
 
 #[derive(Serialize)]
-struct Probes<'a> {
+pub(super) struct Probes<'a> {
     tier: ProbeTier,
     missing: &'a [String],
 }
@@ -354,7 +354,7 @@ impl Failed {
 }
 
 #[derive(Serialize)]
-struct PhasesNs {
+pub(super) struct PhasesNs {
     #[serde(flatten, serialize_with = "by_name")]
     phases: PhaseNs,
     between: u64,
@@ -372,7 +372,7 @@ fn by_name<S: Serializer>(ns: &PhaseNs, serializer: S) -> Result<S::Ok, S::Error
 }
 
 #[derive(Serialize)]
-struct SizeBucket {
+pub(super) struct SizeBucket {
     from_chunks: u64,
     runs: u64,
     chunks: u64,
@@ -380,7 +380,7 @@ struct SizeBucket {
 }
 
 /// The run sizes, empty buckets left out.
-fn size_buckets(model: &Model) -> Vec<SizeBucket> {
+pub(super) fn size_buckets(model: &Model) -> Vec<SizeBucket> {
     let buckets = model.sizes.buckets.iter().enumerate().take(u64::BITS as usize);
     buckets
         .filter(|(_, bucket)| bucket.runs > 0)

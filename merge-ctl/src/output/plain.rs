@@ -193,17 +193,19 @@ fn runs_summary(model: &Model, text: &mut String) {
     );
     push_line(text, &line);
     push_line(text, &format!("time by phase  {}", all_shares(model)));
-    let sizes: Vec<_> = model
-        .sizes
-        .buckets
-        .iter()
-        .enumerate()
+    push_line(text, &format!("run sizes      {} (chunks × runs)", run_sizes(model)));
+}
+
+/// Runs by their size since the first look: `1 × 4,812, 2–3 × 640`.
+pub(super) fn run_sizes(model: &Model) -> String {
+    let buckets = model.sizes.buckets.iter().enumerate();
+    let sizes: Vec<_> = buckets
         .filter(|(_, bucket)| bucket.runs > 0)
         .map(|(power, bucket)| {
             format!("{} × {}", bucket_label(power, power), human::count(bucket.runs))
         })
         .collect();
-    push_line(text, &format!("run sizes      {} (chunks × runs)", sizes.join(", ")));
+    sizes.join(", ")
 }
 
 fn all_shares(model: &Model) -> String {

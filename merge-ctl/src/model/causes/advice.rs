@@ -211,8 +211,7 @@ pub(super) fn invalid(model: &Model) -> Vec<String> {
     )])
 }
 
-pub(super) fn scheduled(model: &Model) -> Vec<String> {
-    let name = &model.identity.origin_label;
+pub(super) fn scheduled(name: &str) -> Vec<String> {
     list([format!(
         "Stop or unmount what uses {name}, then: lvchange -an {name} && lvchange -ay {name}"
     )])

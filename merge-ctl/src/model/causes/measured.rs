@@ -1,6 +1,6 @@
 //! The time that findings are about, split as far as the figures allow.
 
-use super::thresholds::{ENOUGH_RUNS, ENOUGH_TIME_NS, LONG_COPY_BYTES};
+use super::thresholds::{ENOUGH_IOS, ENOUGH_RUNS, ENOUGH_TIME_NS, LONG_COPY_BYTES};
 use crate::model::{DiskPair, Model, PhaseTime, RunCount};
 use crate::sample::Phase;
 
@@ -83,7 +83,7 @@ impl<'a> Measured<'a> {
     /// been spent asleep. None where the devices' figures are not there.
     pub(super) fn idle_copy_ns(&self) -> Option<f64> {
         let disks = self.disks?;
-        let busy = disks.cow.reads.ns as f64 + self.real_write_ns(&disks);
+        let busy = disks.cow.reads.ns as f64 + disks.real.writes.ns as f64;
         Some((self.ns(Phase::Copy) - busy).max(0.0))
     }
 
@@ -103,24 +103,32 @@ impl<'a> Measured<'a> {
         (self.mean_bytes() / LONG_COPY_BYTES as f64).min(1.0)
     }
 
-    /// Mean latencies of what a copy does: reads on the COW device, writes on the origin's.
-    ///
-    /// Flushes of a device with a write cache count as its writes. Their time is known from the
-    /// flush phase and taken out; their number is not, so the origin's figure may be too low, down
-    /// to half of the truth where runs have one chunk.
-    pub(super) fn latencies_ns(&self) -> Option<(f64, f64)> {
+    /// Mean latencies of what a copy does; none where too few I/Os were counted.
+    pub(super) fn latencies(&self) -> Option<Latencies> {
         let disks = self.disks?;
-        let enough = super::thresholds::ENOUGH_IOS;
-        if disks.cow.reads.count < enough || disks.real.writes.count < enough {
+        let (reads, writes) = (disks.cow.reads, disks.real.writes);
+        if reads.count < ENOUGH_IOS || writes.count < ENOUGH_IOS {
             return None;
         }
-        let read = disks.cow.reads.ns as f64 / disks.cow.reads.count as f64;
-        Some((read, self.real_write_ns(&disks) / disks.real.writes.count as f64))
+        let without_flushes = (writes.ns as f64 - self.ns(Phase::Flush)).max(0.0);
+        Some(Latencies {
+            read_ns: reads.ns as f64 / reads.count as f64,
+            write_min_ns: without_flushes / writes.count as f64,
+            write_max_ns: writes.ns as f64 / writes.count as f64,
+        })
     }
+}
 
-    fn real_write_ns(&self, disks: &DiskPair) -> f64 {
-        (disks.real.writes.ns as f64 - self.ns(Phase::Flush)).max(0.0)
-    }
+/// Mean latencies of the reads on the COW device and the writes on the origin's.
+///
+/// Whether the kernel counts a flush as a write depends on the device: it does for one of
+/// device-mapper with a write cache, it does not for a disk. So the truth about the writes lies
+/// between two bounds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latencies {
+    pub(super) read_ns: f64,
+    pub(super) write_min_ns: f64,
+    pub(super) write_max_ns: f64,
 }
 
 /// The longest run with chunks of this size: one area's entries of 16 bytes.

@@ -112,7 +112,7 @@ fn scheduled(model: &Model) -> Finding {
         Cause::Scheduled,
         "The volume is in use: LVM begins the merge at its next activation.",
     )
-    .advise(advice::scheduled(model))
+    .advise(advice::scheduled(&model.identity.origin_label))
 }
 
 fn not_finished(model: &Model) -> Finding {

@@ -177,7 +177,7 @@ fn the_throttle_is_to_blame_only_for_what_it_slept() {
 
 #[test]
 fn long_runs_that_copy_all_the_time_go_at_device_speed() {
-    let model = with_disks(seen(20, 256, [0, 0, 0, 90, 5, 5]), 40, 3_000, 3_000);
+    let model = with_disks(seen(20, 256, [0, 0, 0, 90, 5, 5]), 40, 3_000, 5_000);
     assert_eq!(causes(&model), [Cause::DeviceSpeed]);
     assert!(of(&model)[0].sentence.contains("1.0 MiB on average"), "{}", of(&model)[0].sentence);
     // 128 chunks are one job of kcopyd's; of 16, an eighth of the copy counts as data.

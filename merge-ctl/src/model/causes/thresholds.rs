@@ -27,8 +27,8 @@ pub const DEAR_FLUSH_NS: u64 = 4_000_000;
 /// the same run.
 pub const FLUSH_OVER_COPY: f64 = 2.0;
 
-/// A device is the slow one where its mean latency is so many times the other's. Where flushes count
-/// as writes, the origin's figure may be half of the truth: 3 allows for that.
+/// A device is the slow one where its mean latency is so many times the other's. Devices of one make
+/// differ by less between reads and writes.
 pub const SLOWER: f64 = 3.0;
 
 /// No device is slow that answers faster than this.
