@@ -12,7 +12,8 @@ use crate::dm::{
 };
 use crate::probe::{Event, Probe, What};
 use crate::sample::{
-    ChunkRange, CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
+    ChunkRange, CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run,
+    Sample,
 };
 use crate::store::{FileSource, Opened, Store};
 use crate::units::DeviceNumber;
@@ -201,6 +202,10 @@ impl Sampler {
 
     /// What the exception store holds, in rising order; nothing where it cannot be read in time.
     fn to_do(&self) -> Option<Vec<ChunkRange>> {
+        // A read of a suspended device waits until somebody resumes it.
+        if self.disks().is_ok_and(|disks| disks.cow.suspended) {
+            return None;
+        }
         let source = FileSource::open(&nodes::kernel_path(self.identity.cow_dev)?).ok()?;
         let Ok(Opened::Usable(store)) = Store::open(source, Some(self.identity.size)) else {
             return None;

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use merge_ctl::dm::{Control, Device, SnapshotStatus};
+use anyhow::{Context, bail};
+use merge_ctl::dm::{Control, Device, SnapshotStatus, disk_stats};
 use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::model::causes::outlook::{self, RunLengths};
 use merge_ctl::model::causes::{Finding, Outlook};
@@ -50,7 +50,7 @@ async fn merge(options: &Explain, subject: &Subject, devices: &Devices) -> anyho
     let origin = origin.ok_or_else(|| NoMerge(subject.label.clone()))?;
     let args = origin.merge().ok_or_else(|| NoMerge(subject.label.clone()))?;
     let mut missing = Vec::new();
-    let store = what_is_left(subject).unwrap_or_else(|error| {
+    let store = what_is_left(subject, devices).unwrap_or_else(|error| {
         missing.push(format!("What is left in the exception store: {error:#}."));
         None
     });
@@ -123,7 +123,10 @@ fn scheduled_into(devices: &Devices) -> Option<String> {
 }
 
 /// What is left of a merge that goes on; nothing where the store takes too long to read.
-fn what_is_left(subject: &Subject) -> anyhow::Result<Option<Finding>> {
+fn what_is_left(subject: &Subject, devices: &Devices) -> anyhow::Result<Option<Finding>> {
+    if disk_stats::read(devices.cow.dev).is_ok_and(|facts| facts.suspended) {
+        bail!("its device is suspended, and a read of it would wait");
+    }
     let Content::Store(store) = subject.open()? else { return Ok(None) };
     let left = runs(&store, Some(Instant::now() + MAX_STORE_READ))?;
     Ok(left.map(|left| outlook::outlook(&left)))

@@ -113,7 +113,8 @@ mod tests {
     use crate::units::Sectors;
 
     fn facts(reads: u64) -> DiskFacts {
-        let ops = |completed| DiskOps { completed, length: Sectors(completed * 8), ms: completed * 5 };
+        let ops =
+            |completed| DiskOps { completed, length: Sectors(completed * 8), ms: completed * 5 };
         DiskFacts { reads: ops(reads), writes: ops(0), in_flight: 1, suspended: false }
     }
 

@@ -99,8 +99,7 @@ impl PhaseLog {
             self.by_second.pop_front();
         }
         let running = current.map(|run| self.so_far(now_ns, run)).unwrap_or_default();
-        let mut phases =
-            Phases { last_minute: running, since_start: running, ..Phases::default() };
+        let mut phases = Phases { last_minute: running, since_start: running, ..Phases::default() };
         phases.since_start.add(&self.finished);
         for (_, time, runs) in &self.by_second {
             phases.last_minute.add(time);

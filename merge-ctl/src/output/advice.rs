@@ -10,8 +10,22 @@ use crate::sample::Owner;
 pub fn next(model: &Model) -> String {
     match (model.state, model.findings.first()) {
         (State::Merging | State::Stalled, _) | (_, None) => String::new(),
-        (_, Some(finding)) => printable(&finding.advice.join(" ")),
+        (_, Some(finding)) => printable(&paragraph(&finding.advice)),
     }
+}
+
+/// One after the other; a command at the end of one must not run into the next.
+fn paragraph(advice: &[String]) -> String {
+    let mut text = String::new();
+    for advice in advice {
+        text.push_str(match text.chars().last() {
+            None => "",
+            Some('.') => " ",
+            Some(_) => "; ",
+        });
+        text.push_str(advice);
+    }
+    text
 }
 
 /// What is most worth doing about a merge that goes on; empty where [`next`] is not.
@@ -35,4 +49,16 @@ pub fn come_back(model: &Model) -> Option<String> {
         Owner::Lvm => "Once it is done, lvm2 finishes it by itself.".to_owned(),
     };
     Some(format!("The merge goes on. Come back with: merge-ctl monitor {name}\n{finish}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_does_not_run_into_the_next_sentence() {
+        let advice = ["Stop it.", "Then: lvchange -an vg/lv", "Wait."].map(str::to_owned);
+        assert_eq!(paragraph(&advice), "Stop it. Then: lvchange -an vg/lv; Wait.");
+        assert_eq!(paragraph(&[]), "");
+    }
 }

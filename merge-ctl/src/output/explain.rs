@@ -78,12 +78,7 @@ fn title(explained: &Explained<'_>) -> String {
     }
 }
 
-fn section(
-    text: &mut String,
-    title: &str,
-    entries: impl Iterator<Item = String>,
-    numbered: bool,
-) {
+fn section(text: &mut String, title: &str, entries: impl Iterator<Item = String>, numbered: bool) {
     for (number, entry) in (1..).zip(entries) {
         if number == 1 {
             line(text, &format!("\n{title}"));
@@ -144,6 +139,8 @@ fn device(device: &DiskUse) -> String {
     let ops = |ops: &OpUse, noun| {
         let counted = human::counted(ops.count, noun);
         match ops.mean_ns() {
+            // The kernel counts in ticks, and these took less.
+            Some(0) => format!("{counted}, no time"),
             Some(ns) => format!("{counted}, {} each", human::duration(ns)),
             None => counted,
         }
@@ -160,7 +157,9 @@ fn device(device: &DiskUse) -> String {
 fn store_evidence(text: &mut String, finding: &Finding) {
     line(text, "\nEvidence");
     for figure in &finding.figures {
-        row(text, &figure_name(figure.name), &figure_value(&figure.value));
+        let (name, value) = (figure_name(figure.name), figure_value(&figure.value));
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "  {name:<24} {value}");
     }
 }
 

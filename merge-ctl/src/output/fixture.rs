@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use crate::cost::TimeRange;
 use crate::model::{
-    DiskPair, DiskTimes, DiskUse, Latencies, Latency, MapCell, Model, OpUse, OriginMap, PhaseTime, Phases, Progress, Rate, Relation,
-    RunCount, RunSizeBucket, RunSizes, Stall, StallCause, State, Totals, Write, Writer, Writes, causes,
+    DiskPair, DiskTimes, DiskUse, Latencies, Latency, MapCell, Model, OpUse, OriginMap, PhaseTime,
+    Phases, Progress, Rate, Relation, RunCount, RunSizeBucket, RunSizes, Stall, StallCause, State,
+    Totals, Write, Writer, Writes, causes,
 };
 use crate::sample::{
     CurrentRun, Dropped, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport, ProbeTier, Run,

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
 mod device_mapper;
+mod explain;
 mod failures;
 mod in_flight;
 mod leaving;

@@ -69,7 +69,9 @@ pub(super) fn slow(model: &Model, side: Side) -> Vec<String> {
     };
     list([
         format!("Look for other load on what is below {label} (iostat -x), and take it off."),
-        format!("See whether what is below {label} is in order: dmesg, smartctl, a RAID that rebuilds."),
+        format!(
+            "See whether what is below {label} is in order: dmesg, smartctl, a RAID that rebuilds."
+        ),
         next_time.to_owned(),
         safe_to_leave(),
     ])
@@ -141,18 +143,14 @@ pub(super) fn nothing_yet() -> Vec<String> {
 }
 
 pub(super) fn not_seen(model: &Model) -> Vec<String> {
-    let missing = &model.identity.probes.missing;
     list([
         "Run as root on a kernel with kprobes and BTF, where runs and their phases can be seen."
             .to_owned(),
         format!(
-            "See what the snapshot makes of it: merge-ctl plan {}.",
+            "See what the snapshot makes of it: merge-ctl plan {}",
             model.identity.origin_label
         ),
     ])
-    .into_iter()
-    .chain(missing.iter().cloned())
-    .collect()
 }
 
 /// `device` is what dmsetup takes for it.
@@ -191,15 +189,11 @@ pub(super) fn failed(model: &Model) -> Vec<String> {
         Owner::Lvm => format!("lvchange -an {name}"),
     };
     list([
+        format!("Do NOT suspend or resume {name}: that can overwrite its first chunk."),
         format!(
-            "Do NOT suspend or resume {name}, nor load a table into it: that can overwrite its \
-             first chunk."
+            "Deactivate it ({deactivate}), repair what dmesg names, activate it again: the merge \
+             goes on where it stopped."
         ),
-        format!("Deactivate it fully: {deactivate}"),
-        "Repair what dmesg names. No data is lost by waiting: what is not merged stays in the COW \
-         device."
-            .to_owned(),
-        "Activate it again: the merge goes on where it stopped.".to_owned(),
     ])
 }
 

@@ -10,10 +10,10 @@
 //! What always holds: a sentence says no more than the figures in it; below the thresholds of
 //! [`thresholds`] nothing is blamed. `docs/causes.md` has an entry for every cause.
 
-pub mod outlook;
 mod advice;
 mod finding;
 mod measured;
+pub mod outlook;
 mod share;
 mod slow;
 mod stall;

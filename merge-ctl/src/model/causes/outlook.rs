@@ -117,10 +117,10 @@ pub fn outlook(runs: &Outlook) -> Finding {
             advice::larger_chunks(chunk_bytes),
         ])
     } else {
-        let sentence = format!("{counted}: long runs. The devices' speed decides how long it takes.");
-        Finding::new(Cause::DeviceSpeed, sentence).advise(vec![
-            "Take other load off the devices while it merges.".to_owned(),
-        ])
+        let sentence =
+            format!("{counted}: long runs. The devices' speed decides how long it takes.");
+        Finding::new(Cause::DeviceSpeed, sentence)
+            .advise(vec!["Take other load off the devices while it merges.".to_owned()])
     };
     finding
         .with("runs", Value::Count(runs.runs))

@@ -78,7 +78,8 @@ fn with_runs(finding: Finding, measured: &Measured<'_>) -> Finding {
 fn fragmentation(measured: &Measured<'_>) -> Option<Finding> {
     let counted = measured.runs;
     let longest = measured.longest_chunks();
-    let is_short = measured.mean_chunks() < longest as f64 * SHORT_RUN && measured.data_part() < 1.0;
+    let is_short =
+        measured.mean_chunks() < longest as f64 * SHORT_RUN && measured.data_part() < 1.0;
     if counted.runs < ENOUGH_RUNS || !is_short {
         return None;
     }
@@ -148,9 +149,8 @@ fn flush_latency(measured: &Measured<'_>) -> Option<Finding> {
     let overhead = measured.flush_and_commit_ns();
     let copy = measured.awake_copy_ns();
     let each = measured.per_run_ns(overhead);
-    let is_dear = measured.runs.runs > 0
-        && each >= DEAR_FLUSH_NS
-        && overhead >= copy * FLUSH_OVER_COPY;
+    let is_dear =
+        measured.runs.runs > 0 && each >= DEAR_FLUSH_NS && overhead >= copy * FLUSH_OVER_COPY;
     // What would go away if they took no longer than the copy.
     let share = measured.share(overhead - copy);
     if !is_dear || !worth_saying(share) {
@@ -272,8 +272,10 @@ fn device_speed(measured: &Measured<'_>) -> Option<Finding> {
 }
 
 fn no_single_cause(measured: &Measured<'_>) -> Finding {
-    let mut shares: Vec<_> =
-        Phase::ALL.iter().map(|phase| (measured.share(measured.ns(*phase)), phase.name())).collect();
+    let mut shares: Vec<_> = Phase::ALL
+        .iter()
+        .map(|phase| (measured.share(measured.ns(*phase)), phase.name()))
+        .collect();
     shares.push((measured.share(measured.time.between_ns as f64), "between runs"));
     shares.sort_by(|a, b| b.0.total_cmp(&a.0));
     let largest: Vec<_> = shares

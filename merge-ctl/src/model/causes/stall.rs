@@ -47,28 +47,32 @@ fn copying(measured: &Measured<'_>) -> Cause {
     if let Some(side) = waits_for(measured) {
         return side.cause();
     }
-    let idle = measured.disks.is_some_and(|disks| (disks.cow.in_flight, disks.real.in_flight) == (0, 0));
+    let idle =
+        measured.disks.is_some_and(|disks| (disks.cow.in_flight, disks.real.in_flight) == (0, 0));
     if idle && measured.is_throttled() { Cause::Throttle } else { Cause::DeviceSpeed }
 }
 
 /// The device that the merge waits for: the slow one, or the only one with I/O in flight.
 fn waits_for(measured: &Measured<'_>) -> Option<Side> {
     let slower = slow::slower(measured);
-    slower.or_else(|| match measured.disks.map(|disks| (disks.cow.in_flight, disks.real.in_flight))? {
-        (1.., 0) => Some(Side::Cow),
-        (0, 1..) => Some(Side::Real),
-        _ => None,
+    slower.or_else(|| {
+        match measured.disks.map(|disks| (disks.cow.in_flight, disks.real.in_flight))? {
+            (1.., 0) => Some(Side::Cow),
+            (0, 1..) => Some(Side::Real),
+            _ => None,
+        }
     })
 }
 
 /// `; 2 I/Os are in flight on vg/snap-cow, none on vg/data-real`, where one has and the other not.
 fn waiting_on(measured: &Measured<'_>) -> String {
     let identity = &measured.model.identity;
-    let (busy, idle, count) = match measured.disks.map(|disks| (disks.cow.in_flight, disks.real.in_flight)) {
-        Some((count @ 1.., 0)) => (&identity.cow_label, &identity.real_label, count),
-        Some((0, count @ 1..)) => (&identity.real_label, &identity.cow_label, count),
-        _ => return String::new(),
-    };
+    let (busy, idle, count) =
+        match measured.disks.map(|disks| (disks.cow.in_flight, disks.real.in_flight)) {
+            Some((count @ 1.., 0)) => (&identity.cow_label, &identity.real_label, count),
+            Some((0, count @ 1..)) => (&identity.real_label, &identity.cow_label, count),
+            _ => return String::new(),
+        };
     format!("; {} in flight on {busy}, none on {idle}", human::counted(count, "I/O"))
 }
 

@@ -55,8 +55,7 @@ fn suspended_below(model: &Model) -> Option<Finding> {
     } else {
         return None;
     };
-    let sentence =
-        format!("The {what} {label} is suspended: nothing goes on until it is resumed.");
+    let sentence = format!("The {what} {label} is suspended: nothing goes on until it is resumed.");
     let finding = Finding::new(Cause::Suspended, sentence)
         .with("suspended", Value::Names(vec![label.clone()]));
     let device = format!("--major {} --minor {}", dev.major, dev.minor);

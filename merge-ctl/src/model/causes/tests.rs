@@ -92,7 +92,8 @@ fn how_a_snapshot_was_written_is_said_only_where_the_runs_show_it() {
     let mut model = seen(100, 1, [0, 0, 0, 2, 10, 12]);
     model.recent_runs = (0..64).map(|i| run(100 + i, 1, [0; 6])).collect();
     assert!(has(&model, Cause::Fragmentation).sentence.contains("written backwards"));
-    model.recent_runs = (0..64).map(|i| run(i * 50, if i % 5 == 0 { 40 } else { 1 }, [0; 6])).collect();
+    model.recent_runs =
+        (0..64).map(|i| run(i * 50, if i % 5 == 0 { 40 } else { 1 }, [0; 6])).collect();
     assert!(!has(&model, Cause::Fragmentation).sentence.contains("written"));
 }
 
@@ -248,7 +249,9 @@ fn a_failure_names_its_phase_and_its_device() {
         let end = End::Failed { at_ns: 0, phase: Some(phase), errno: -5, old_chunk: 7, chunks: 1 };
         after(|sample| sample.end = Some(end)).verdict()
     };
-    assert!(failed(Phase::Commit).contains("commit of the run at chunk 7 (1 chunk), on vg/snap-cow"));
+    assert!(
+        failed(Phase::Commit).contains("commit of the run at chunk 7 (1 chunk), on vg/snap-cow")
+    );
     assert!(failed(Phase::Flush).contains("on vg/data-real"));
     assert!(failed(Phase::Copy).contains("between vg/snap-cow and vg/data-real"));
 }
@@ -326,10 +329,8 @@ fn shares_are_shares_and_the_largest_leads() {
 #[test]
 fn every_cause_is_documented_and_every_entry_is_a_cause() {
     let text = include_str!("../../../../docs/causes.md");
-    let entries: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'))
-        .collect();
+    let entries: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
     assert_eq!(entries, Cause::ALL.map(Cause::code));
 }
 
