@@ -355,7 +355,7 @@ fn writers_that_hold_runs_up_are_named() {
             scope.spawn(move || write_into_old_chunks(bed, chunks, writer, stop));
         }
         let running = begin(&bed);
-        let found = explain(&bed.dm("origin"), 8, &[]);
+        let found = explain(&bed.dm("origin"), 5, &[]);
         drop(stopper);
         end(&bed, running);
         found

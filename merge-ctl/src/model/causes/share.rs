@@ -182,7 +182,7 @@ fn draining_writers(measured: &Measured<'_>) -> Option<Finding> {
         return None;
     }
     let writers = &measured.model.awaited;
-    let named: Vec<_> = writers.iter().take(3).map(|writer| writer.to_string()).collect();
+    let named: Vec<_> = writers.iter().take(3).map(ToString::to_string).collect();
     let whose = match named.as_slice() {
         [] => String::new(),
         named => format!(": {}", named.join(", ")),
