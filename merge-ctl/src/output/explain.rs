@@ -67,13 +67,20 @@ fn others(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
 
 fn title(explained: &Explained<'_>) -> String {
     match &explained.merge {
-        Some(Watched { model, ns }) => format!(
-            "{}: {}, {} merged; watched for {}",
-            plain::title(&model.identity),
-            model.state.name(),
-            human::bytes_of(model.progress.merged_bytes(), model.progress.initial_bytes),
-            human::duration(*ns),
-        ),
+        Some(Watched { model, ns }) => {
+            let progress = &model.progress;
+            // Nothing is known of how much there was where the status line did not tell.
+            let merged = match progress.initial_bytes {
+                0 => String::new(),
+                whole => format!(", {} merged", human::bytes_of(progress.merged_bytes(), whole)),
+            };
+            format!(
+                "{}: {}{merged}; watched for {}",
+                plain::title(&model.identity),
+                model.state.name(),
+                human::duration(*ns),
+            )
+        }
         None => format!("{}: not merging", human::printable(explained.name)),
     }
 }
@@ -123,8 +130,12 @@ fn merge_evidence(text: &mut String, model: &Model, store: Option<&Finding>) {
     }
     if let Some(disks) = model.disks {
         let pair = disks.last_minute;
-        row(text, &model.identity.cow_label, &device(&pair.cow));
-        row(text, &model.identity.real_label, &device(&pair.real));
+        let identity = &model.identity;
+        for (label, used) in [(&identity.cow_label, pair.cow), (&identity.real_label, pair.real)] {
+            if used != DiskUse::default() {
+                row(text, label, &device(&used));
+            }
+        }
     }
     if let Some(percent) = model.throttle_percent.filter(|percent| *percent != 100) {
         row(text, "throttle", &format!("{percent} %"));

@@ -101,10 +101,10 @@ fn scattered_writes_are_fragmentation() {
 fn a_slow_cow_device_is_named_also_without_probes() {
     let bed = Testbed::new("slowcow", 32, 8);
     bed.write_snapshot(NEARLY_ALL, 3);
-    bed.slow_down_one("cow", 200);
+    bed.slow_down_one("cow", 300);
     let running = begin(&bed);
-    let found = explain(&bed.dm("origin"), 6, &[]);
-    let blind = explain(&bed.dm("origin"), 4, &["--probes", "none"]);
+    let found = explain(&bed.dm("origin"), 5, &[]);
+    let blind = explain(&bed.dm("origin"), 3, &["--probes", "none"]);
     print_text(&bed.dm("origin"));
     end(&bed, running);
     assert_cause(&found, "slow-cow");

@@ -2,10 +2,10 @@
 //! before it is named, and with what an operator can do about it.
 //!
 //! [`of`] is pure: a [`Model`] in, findings out, the most important first. What is wrong or over
-//! ([`state`]) comes before where the time goes ([`share`]): there, a finding's share is the part of
+//! (`state`) comes before where the time goes (`share`): there, a finding's share is the part of
 //! the time that would go away with its cause, and the largest leads. Two causes may claim the same
 //! time, so the shares do not add up to 1. A snapshot that is not merging yet is judged by its runs
-//! alone ([`outlook`]).
+//! alone ([`mod@outlook`]).
 //!
 //! What always holds: a sentence says no more than the figures in it; below the thresholds of
 //! [`thresholds`] nothing is blamed. `docs/causes.md` has an entry for every cause.
