@@ -1,6 +1,6 @@
 //! The time that findings are about, split as far as the figures allow.
 
-use super::thresholds::{ENOUGH_IOS, ENOUGH_RUNS, ENOUGH_TIME_NS, LONG_COPY_BYTES};
+use super::thresholds::{ENOUGH_IO_NS, ENOUGH_IOS, ENOUGH_RUNS, ENOUGH_TIME_NS, LONG_COPY_BYTES};
 use crate::model::{DiskPair, Model, PhaseTime, RunCount};
 use crate::sample::Phase;
 
@@ -107,7 +107,9 @@ impl<'a> Measured<'a> {
     pub(super) fn latencies(&self) -> Option<Latencies> {
         let disks = self.disks?;
         let (reads, writes) = (disks.cow.reads, disks.real.writes);
-        if reads.count < ENOUGH_IOS || writes.count < ENOUGH_IOS {
+        let fewest = reads.count.min(writes.count);
+        let took_long = reads.ns.saturating_add(writes.ns) >= ENOUGH_IO_NS;
+        if fewest < if took_long { 2 } else { ENOUGH_IOS } {
             return None;
         }
         let without_flushes = (writes.ns as f64 - self.ns(Phase::Flush)).max(0.0);

@@ -127,6 +127,8 @@ fn a_device_that_is_slower_by_far_is_the_slow_one() {
     has_not(&copying(40, 5_900, 2_000), Cause::SlowCow);
     has_not(&copying(40, 1_900, 100), Cause::SlowCow);
     has_not(&copying(ENOUGH_IOS - 1, 24_000, 400), Cause::SlowCow);
+    has(&copying(2, 500_000, 4_000), Cause::SlowCow);
+    has_not(&copying(1, 1_000_000, 4_000), Cause::SlowCow);
     // The slow device has nothing to do with it where the time goes elsewhere.
     let draining = with_disks(seen(20, 256, [0, 0, 300, 100, 0, 0]), 40, 24_000, 400);
     has_not(&draining, Cause::SlowCow);
@@ -350,6 +352,7 @@ fn every_threshold_is_documented() {
         ("SLOWER", format!("{SLOWER}")),
         ("SLOW_NS", ms(SLOW_NS)),
         ("ENOUGH_IOS", ENOUGH_IOS.to_string()),
+        ("ENOUGH_IO_NS", format!("{} s", ENOUGH_IO_NS / MS / 1_000)),
         ("SCATTERED", percent(SCATTERED)),
         ("THROTTLE_SLEEP_NS", ms(THROTTLE_SLEEP_NS)),
     ] {

@@ -38,6 +38,9 @@ pub const SLOW_NS: u64 = 2_000_000;
 /// milliseconds.
 pub const ENOUGH_IOS: u64 = 8;
 
+/// I/Os that took so long together are evidence even where they are few: a tick is nothing to them.
+pub const ENOUGH_IO_NS: u64 = 1_000_000_000;
+
 /// Runs were written at random, or backwards, where so large a part of the last ones is of one
 /// chunk or two.
 pub const SCATTERED: f64 = 0.9;
