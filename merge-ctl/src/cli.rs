@@ -15,6 +15,13 @@ Exit status:
   6  a privilege or a kernel feature is missing
   8  refused, and nothing was changed";
 
+const EXPLAIN_STATUS: &str = "\
+Exit status:
+  0  explained, also where the merge has failed
+  1  another error
+  2  wrong usage
+  6  a privilege or a kernel feature is missing";
+
 const NAMES: &str = "as vg/lv, /dev/vg/lv, /dev/mapper/NAME, a device-mapper name, or /dev/dm-N";
 
 /// Roll a volume back to its snapshot: start the merge, see live what it does and why it is slow,
@@ -43,6 +50,12 @@ pub(crate) enum Command {
     /// Finish a merge that has nothing left to do: make the origin a plain device again
     #[command(after_help = EXIT_STATUS)]
     Finish(Finish),
+    /// Say in words why a merge is slow or stands still, and what can be done about it
+    ///
+    /// Of a snapshot that is not merging, say what its merge would be like. The causes are
+    /// described in docs/causes.md.
+    #[command(after_help = EXPLAIN_STATUS)]
+    Explain(Explain),
     /// List every snapshot, origin and merge on this host
     Status(Status),
     /// Save what a snapshot has to merge, without any data: for a bug report, or to look at elsewhere
@@ -96,6 +109,24 @@ pub(crate) struct Finish {
     /// The origin whose merge is done
     #[arg(help = format!("The origin whose merge is done, {NAMES}"))]
     pub(crate) origin: String,
+}
+
+/// `merge-ctl explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The merging origin, or a snapshot
+    #[arg(value_name = "ORIGIN|SNAPSHOT",
+          help = format!("The merging origin, or a snapshot, {NAMES}; or a file with its exceptions"))]
+    pub(crate) name: String,
+    /// Watch a merge for so long; less where all is certain before
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub(crate) duration: Duration,
+    /// What the eBPF programs may watch
+    #[arg(long, value_enum, default_value_t = Probes::Full)]
+    pub(crate) probes: Probes,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `merge-ctl status`.

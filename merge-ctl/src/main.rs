@@ -32,6 +32,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Finish(options) => command::finish::run(options),
         Command::Dump(options) => runtime()?.block_on(command::dump::run(options)),
         Command::Plan(options) => command::plan::run(options),
+        Command::Explain(options) => runtime()?.block_on(command::explain::run(options)),
         Command::Status(options) => {
             command::status::run(options.name.as_deref(), options.json).map(|()| Exit::Done.into())
         }

@@ -23,6 +23,12 @@ pub struct MergeIdentity {
     pub real_dev: DeviceNumber,
     /// The device that holds the exceptions.
     pub cow_dev: DeviceNumber,
+    /// What `real_dev` is called.
+    #[serde(default)]
+    pub real_label: String,
+    /// What `cow_dev` is called.
+    #[serde(default)]
+    pub cow_label: String,
     /// Who has to finish the merge.
     pub owner: Owner,
     /// Whether the merge-ctl that takes the samples finishes it as soon as it is done.
@@ -96,6 +102,9 @@ pub struct Sample {
     pub kernel_in_flight: Option<KernelInFlight>,
     /// `snapshot_copy_throttle`: the percentage of time that copying may take; 100 is unthrottled.
     pub throttle_percent: Option<u32>,
+    /// What the kernel counts of the two devices below; none where it cannot be read.
+    #[serde(default)]
+    pub disks: Option<Disks>,
     /// What the probes lost since they were attached.
     pub dropped: Dropped,
 }
@@ -352,6 +361,39 @@ pub struct KernelInFlight {
     pub reads: u64,
     /// Writes.
     pub writes: u64,
+}
+
+/// The devices that a merge reads and writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disks {
+    /// The device that holds the exceptions.
+    pub cow: DiskFacts,
+    /// The device that holds the origin's data.
+    pub real: DiskFacts,
+}
+
+/// What the kernel counts of a block device, whoever uses it (`/sys/dev/block/M:m/stat`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFacts {
+    /// Reads, cumulative.
+    pub reads: DiskOps,
+    /// Writes, cumulative; flushes are among them.
+    pub writes: DiskOps,
+    /// I/Os in flight.
+    pub in_flight: u64,
+    /// Whether device-mapper has suspended it: then nothing on it goes on.
+    pub suspended: bool,
+}
+
+/// The completed I/Os of one kind, cumulative since the device was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskOps {
+    /// How many.
+    pub completed: u64,
+    /// How long they were together.
+    pub length: Sectors,
+    /// How many milliseconds they took together, each counted by itself.
+    pub ms: u64,
 }
 
 /// What the probes could not tell, cumulative. See `merge_common::dropped`.

@@ -12,11 +12,12 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::dm::control::DeviceStatus;
 use crate::dm::{
     Control, Device, DeviceId, DeviceRef, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, Usage,
-    in_flight, throttle,
+    disk_stats, in_flight, throttle,
 };
 use crate::probe::{Event, Probe, What};
 use crate::sample::{
-    CurrentRun, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample, StoreView,
+    CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
+    StoreView,
 };
 use crate::units::{DeviceNumber, Sectors};
 use store::StoreReading;
@@ -163,8 +164,16 @@ impl Sampler {
             io: self.probe.io(origin),
             kernel_in_flight: in_flight::read(origin).ok(),
             throttle_percent: throttle::read().ok().flatten(),
+            disks: self.disks().ok(),
             dropped: self.probe.dropped(),
         }
+    }
+
+    fn disks(&self) -> io::Result<Disks> {
+        Ok(Disks {
+            cow: disk_stats::read(self.identity.cow_dev)?,
+            real: disk_stats::read(self.identity.real_dev)?,
+        })
     }
 
     fn current(&self) -> Option<CurrentRun> {
@@ -205,6 +214,12 @@ impl Sampler {
     /// Begins to read the exception store, of which so much metadata is in use, and waits for it as
     /// long as a first sample may.
     fn begin_reading(&mut self, metadata: Sectors) -> StoreView {
+        if self.disks().is_ok_and(|disks| disks.cow.suspended || disks.real.suspended) {
+            return StoreView::Unread {
+                why: "a device below is suspended, and a read would wait until somebody resumes it"
+                    .to_owned(),
+            };
+        }
         let reading = StoreReading::begin(&self.identity, metadata);
         let store = reading.wait(FIRST_SAMPLE_WAITS);
         self.reading = (store == StoreView::Reading).then_some(reading);
@@ -259,6 +274,8 @@ fn identity(
         origin_dev: origin.info.dev,
         real_dev,
         cow_dev,
+        real_label: host.label_of(real_dev),
+        cow_label: host.label_of(cow_dev),
         owner: origin.owner(),
         // Only who starts a merge knows the snapshot's device, and sees the merge to its end.
         finished_here: snapshot.is_some(),

@@ -145,12 +145,16 @@ pub(crate) fn output(live: &Live) -> Result<Output, Usage> {
 
 /// What the probes may do.
 pub(crate) fn probe_options(live: &Live) -> ProbeOptions {
-    let best = match live.probes {
+    ProbeOptions { best: best_tier(live.probes), log: live.verbose, stats: false }
+}
+
+/// The best tier that the probes may try for.
+pub(crate) const fn best_tier(probes: Probes) -> ProbeTier {
+    match probes {
         Probes::Full => ProbeTier::Full,
         Probes::Block => ProbeTier::BlockOnly,
         Probes::None => ProbeTier::None,
-    };
-    ProbeOptions { best, log: live.verbose, stats: false }
+    }
 }
 
 /// A duration as the model takes it.

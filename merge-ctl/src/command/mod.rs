@@ -3,6 +3,7 @@
 pub(crate) mod chooser;
 pub(crate) mod dashboard;
 pub(crate) mod dump;
+pub(crate) mod explain;
 pub(crate) mod face;
 pub(crate) mod finish;
 pub(crate) mod live;

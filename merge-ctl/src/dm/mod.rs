@@ -1,14 +1,15 @@
 //! Device-mapper as merge-ctl needs it: ioctls, tables, status lines, and whose device is whose.
 //!
 //! What always holds: nothing is computed from two instants here, and nothing is changed that was
-//! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`] and [`throttle`],
-//! changing in [`control`] and [`nodes`]; [`target`] and [`status`] are pure. The only unsafe code
-//! is in the private module `ioctl`.
+//! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`], [`disk_stats`] and
+//! [`throttle`], changing in [`control`] and [`nodes`]; [`target`] and [`status`] are pure. The
+//! only unsafe code is in the private module `ioctl`.
 //!
 //! It refuses to be a general device-mapper library: the commands that a merge does not need
 //! (messages, geometry, renaming, removing everything) are not there.
 
 pub mod control;
+pub mod disk_stats;
 pub mod error;
 pub mod holders;
 pub mod host;

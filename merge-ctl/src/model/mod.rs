@@ -3,6 +3,8 @@
 //! Pure: no clock, file, ioctl or async. Time comes in with the sample, so that a recorded stream
 //! of samples gives the same models again.
 
+pub mod causes;
+mod disks;
 mod estimate;
 mod latency;
 mod map;
@@ -12,7 +14,7 @@ mod rate;
 mod sizes;
 mod stalls;
 mod state;
-mod verdict;
+mod writers;
 mod writes;
 
 #[cfg(test)]
@@ -20,26 +22,31 @@ mod tests;
 
 use std::collections::VecDeque;
 
+pub use causes::{Cause, Finding};
+pub use disks::{DiskPair, DiskTimes, DiskUse, OpUse};
 pub use estimate::Ahead;
 pub use latency::{Latencies, Latency};
 pub use map::{MapCell, OriginMap};
-pub use phases::{PhaseTime, Phases};
+pub use phases::{PhaseTime, Phases, RunCount};
 pub use progress::Progress;
 pub use rate::Rate;
 pub use sizes::{RunSizeBucket, RunSizes};
 pub use stalls::{DEFAULT_STALL_AFTER_NS, Stall, StallCause};
 pub use state::State;
+pub use writers::Writer;
 pub use writes::{Relation, Write, Writes};
 
 use crate::cost::TimeRange;
 use crate::sample::{
     CurrentRun, Dropped, End, MergeIdentity, ProbeTier, Run, Sample, StorePicture, StoreView,
 };
+use disks::DiskLog;
 use estimate::{Estimator, Now, Seen};
 use latency::LatencyLog;
 use phases::PhaseLog;
 use rate::{Point, Window};
 use stalls::StallWatch;
+use writers::WriterLog;
 use writes::Comparison;
 
 /// One merge as it stands.
@@ -83,8 +90,12 @@ pub struct Model {
     pub latency: Option<Latencies>,
     /// The origin, cell by cell.
     pub map: OriginMap,
-    /// In one sentence: where the time goes, or what is wrong.
-    pub verdict: String,
+    /// What the two devices below did; none where the kernel's counters cannot be read.
+    pub disks: Option<DiskTimes>,
+    /// Whose writes runs waited for in the last minute, the one with the most first.
+    pub awaited: Vec<Writer>,
+    /// Why it goes as it goes, most important first; never empty.
+    pub findings: Vec<Finding>,
     /// Totals since the first sample.
     pub totals: Totals,
     /// `snapshot_copy_throttle`; 100 is unthrottled.
@@ -116,6 +127,8 @@ pub(crate) struct Memory {
     stalls: StallWatch,
     in_flight: Comparison,
     estimator: Estimator,
+    disks: DiskLog,
+    writers: WriterLog,
 }
 
 impl Model {
@@ -157,7 +170,9 @@ impl Model {
             stalls: VecDeque::new(),
             writes: None,
             latency: None,
-            verdict: String::new(),
+            disks: None,
+            awaited: Vec::new(),
+            findings: Vec::new(),
             totals: Totals::default(),
             throttle_percent: None,
             dropped: Dropped::default(),
@@ -189,7 +204,10 @@ impl Model {
         self.writes = Writes::at(sample, self.identity.chunk_size, &mut self.memory.in_flight);
         self.latency = self.memory.latency.push(sample);
         self.take_stalls();
-        self.verdict = verdict::of(&self);
+        self.disks = self.memory.disks.push(sample);
+        let awaited = writers::awaited(self.writes.as_ref());
+        self.awaited = self.memory.writers.push(sample.at_ns, awaited);
+        self.findings = causes::of(&self);
         self
     }
 
@@ -279,6 +297,16 @@ impl Model {
             self.state = State::Stalled;
             self.left = None;
         }
+    }
+
+    /// In a sentence or two: where the time goes, or what is wrong.
+    pub fn verdict(&self) -> String {
+        causes::verdict(&self.findings)
+    }
+
+    /// What is to blame most.
+    pub fn cause(&self) -> Option<Cause> {
+        self.findings.first().map(|finding| finding.cause)
     }
 
     /// Whether the probes see the runs of this merge.

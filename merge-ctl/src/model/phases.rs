@@ -11,6 +11,24 @@ pub struct Phases {
     pub last_minute: PhaseTime,
     /// Since the first sample, the run in progress included.
     pub since_start: PhaseTime,
+    /// The runs that finished in the last minute.
+    pub last_minute_runs: RunCount,
+}
+
+/// How many runs, and how many chunks they had together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunCount {
+    /// Runs.
+    pub runs: u64,
+    /// Their chunks.
+    pub chunks: u64,
+}
+
+impl RunCount {
+    fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.chunks += other.chunks;
+    }
 }
 
 /// Time by phase.
@@ -51,7 +69,7 @@ const MINUTE_S: u64 = 60;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct PhaseLog {
     finished: PhaseTime,
-    by_second: VecDeque<(u64, PhaseTime)>,
+    by_second: VecDeque<(u64, PhaseTime, RunCount)>,
     last_finished_ns: Option<u64>,
 }
 
@@ -64,23 +82,28 @@ impl PhaseLog {
         self.last_finished_ns = Some(run.finished_ns);
         self.finished.add(&time);
         let second = run.finished_ns / NS_PER_S;
+        let count = RunCount { runs: 1, chunks: u64::from(run.chunks) };
         match self.by_second.back_mut() {
-            Some((last, sum)) if *last == second => sum.add(&time),
-            _ => self.by_second.push_back((second, time)),
+            Some((last, sum, runs)) if *last == second => {
+                sum.add(&time);
+                runs.add(count);
+            }
+            _ => self.by_second.push_back((second, time, count)),
         }
     }
 
     /// The phases at `now_ns`, with the run in progress.
     pub(super) fn at(&mut self, now_ns: u64, current: Option<&CurrentRun>) -> Phases {
         let oldest = (now_ns / NS_PER_S).saturating_sub(MINUTE_S);
-        while self.by_second.front().is_some_and(|(second, _)| *second < oldest) {
+        while self.by_second.front().is_some_and(|(second, ..)| *second < oldest) {
             self.by_second.pop_front();
         }
         let running = current.map(|run| self.so_far(now_ns, run)).unwrap_or_default();
-        let mut phases = Phases { last_minute: running, since_start: running };
+        let mut phases = Phases { last_minute: running, since_start: running, ..Phases::default() };
         phases.since_start.add(&self.finished);
-        for (_, time) in &self.by_second {
+        for (_, time, runs) in &self.by_second {
             phases.last_minute.add(time);
+            phases.last_minute_runs.add(*runs);
         }
         phases
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Model, Relation, State, Writes};
+use super::{Model, State, Writes, writers};
 use crate::sample::{CurrentRun, Phase};
 
 /// Something that waited for longer than the threshold.
@@ -143,22 +143,12 @@ fn phase_detail(phase: Phase, run: &CurrentRun, model: &Model) -> String {
 
 /// Whose writes the merge waits for: processes by how many writes they have in the run.
 fn awaited_writers(writes: Option<&Writes>) -> String {
-    let mut writers: Vec<(String, usize)> = Vec::new();
-    for write in writes.iter().flat_map(|writes| &writes.listed) {
-        if write.relation != Relation::Awaited {
-            continue;
-        }
-        let name = format!("{}[{}]", write.comm, write.pid);
-        match writers.iter_mut().find(|(writer, _)| *writer == name) {
-            Some((_, count)) => *count += 1,
-            None => writers.push((name, 1)),
-        }
-    }
+    let writers = writers::awaited(writes);
     if writers.is_empty() {
         return "waiting for application writes in flight in the run".to_owned();
     }
-    writers.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let named: Vec<_> = writers.iter().take(3).map(|(name, n)| format!("{n} of {name}")).collect();
+    let named: Vec<_> =
+        writers.iter().take(3).map(|writer| format!("{} of {writer}", writer.writes)).collect();
     let more = if writers.len() > 3 { " and others" } else { "" };
     format!("waiting for application writes in the run: {}{more}", named.join(", "))
 }

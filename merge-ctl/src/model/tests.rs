@@ -6,7 +6,7 @@ use crate::units::{ChunkSize, DeviceNumber, Sectors};
 
 const S: u64 = 1_000_000_000;
 
-fn identity(owner: Owner, tier: ProbeTier) -> MergeIdentity {
+pub(super) fn identity(owner: Owner, tier: ProbeTier) -> MergeIdentity {
     let dev = |minor| DeviceNumber { major: 253, minor };
     MergeIdentity {
         origin: "vg-data".to_owned(),
@@ -17,6 +17,8 @@ fn identity(owner: Owner, tier: ProbeTier) -> MergeIdentity {
         cow_dev: dev(2),
         owner,
         finished_here: false,
+        real_label: "vg/data-real".to_owned(),
+        cow_label: "vg/snap-cow".to_owned(),
         chunk_size: ChunkSize::from_sectors(8).unwrap(),
         size: Sectors(8 * 1000),
         siblings: Vec::new(),
@@ -25,7 +27,7 @@ fn identity(owner: Owner, tier: ProbeTier) -> MergeIdentity {
     }
 }
 
-fn sample(at_s: u64, left_chunks: u64) -> Sample {
+pub(super) fn sample(at_s: u64, left_chunks: u64) -> Sample {
     Sample {
         at_ns: at_s * S,
         unix_s: 1_000_000 + at_s,
@@ -42,6 +44,7 @@ fn sample(at_s: u64, left_chunks: u64) -> Sample {
         io: None,
         kernel_in_flight: None,
         throttle_percent: Some(100),
+        disks: None,
         dropped: Dropped::default(),
     }
 }
@@ -130,8 +133,10 @@ fn a_failure_is_told_with_its_phase_and_what_not_to_do() {
     });
     let model = first(&sample(0, 10)).next(&failed);
     assert_eq!(model.state, State::Failed);
-    assert!(model.verdict.contains("commit") && model.verdict.contains("77"), "{}", model.verdict);
-    assert!(model.verdict.contains("Do not suspend"), "{}", model.verdict);
+    assert_eq!(model.cause(), Some(Cause::Failed));
+    let verdict = model.verdict();
+    assert!(verdict.contains("commit") && verdict.contains("77"), "{verdict}");
+    assert!(verdict.contains("Do not suspend"), "{verdict}");
 }
 
 #[test]

@@ -1,65 +1,41 @@
-//! What the operator can do next, by state and owner: the same words on screen and in the summary.
-//!
-//! Sentences to act on, never guesses about causes; those are the model's verdict.
+//! What the operator can do next: the same words on screen and in the summary. They are the model's
+//! advice; here is only where they are shown.
 
 use crate::model::{Model, State};
 use crate::output::human::printable;
 use crate::sample::Owner;
 
-/// What to do next, one or more sentences. Empty while the merge goes on.
+/// What has to be done next: all that the leading cause advises, in one paragraph. Empty while the
+/// merge goes on.
 pub fn next(model: &Model) -> String {
-    let name = printable(&model.identity.origin_label);
-    let owner = model.identity.owner;
-    match model.state {
-        State::Scheduled => format!(
-            "Stop or unmount what uses {name}, then: lvchange -an {name} && lvchange -ay {name}"
-        ),
-        State::Merging | State::Stalled => String::new(),
-        State::Suspended => format!(
-            "{name} is suspended: neither the merge nor any application goes on. Whoever \
-             suspended it has to resume it: dmsetup resume {}",
-            printable(&model.identity.origin)
-        ),
-        State::DoneNotFinished if model.identity.finished_here => {
-            "All data is merged; the merge is being finished.".to_owned()
-        }
-        State::DoneNotFinished => match owner {
-            Owner::DeviceMapper => format!(
-                "All data is merged. What is left is to put the plain table back: merge-ctl finish \
-                 {name}"
-            ),
-            Owner::Lvm => format!(
-                "All data is merged. lvm2 finishes it by itself at its next look; if nobody \
-                 polls: lvchange --poll y {name}"
-            ),
-        },
-        State::Finished => format!("{name} is rolled back and is an ordinary volume again."),
-        State::Failed => failed(model, &name),
-        State::Invalid => format!(
-            "The snapshot cannot be used any more: what was not yet merged is lost. {name} holds \
-             a mix of new and old data: check it, or restore it from a backup."
-        ),
-        State::Gone => format!(
-            "{name} carries no merge any more, and its end was not seen. What is there now: \
-             merge-ctl status"
-        ),
-        State::Unknown => {
-            "The kernel's answer is not understood. Its log may say more: dmesg".into()
-        }
+    match (model.state, model.findings.first()) {
+        (State::Merging | State::Stalled, _) | (_, None) => String::new(),
+        (_, Some(finding)) => printable(&paragraph(&finding.advice)),
     }
 }
 
-fn failed(model: &Model, name: &str) -> String {
-    let origin = printable(&model.identity.origin);
-    let deactivate = match model.identity.owner {
-        Owner::DeviceMapper => format!("dmsetup remove {origin}"),
-        Owner::Lvm => format!("lvchange -an {name}"),
-    };
-    format!(
-        "The kernel gave up. Do NOT suspend or resume {name}: that can overwrite its first chunk. \
-         Deactivate it ({deactivate}), repair what dmesg names, activate it again: the merge \
-         goes on where it stopped."
-    )
+/// One after the other; a command at the end of one must not run into the next.
+fn paragraph(advice: &[String]) -> String {
+    let mut text = String::new();
+    for advice in advice {
+        text.push_str(match text.chars().last() {
+            None => "",
+            Some('.') => " ",
+            Some(_) => "; ",
+        });
+        text.push_str(advice);
+    }
+    text
+}
+
+/// What is most worth doing about a merge that goes on; empty where [`next`] is not.
+pub fn first(model: &Model) -> String {
+    match (model.state, model.findings.first()) {
+        (State::Merging | State::Stalled, Some(finding)) => {
+            printable(finding.advice.first().map_or("", String::as_str))
+        }
+        _ => String::new(),
+    }
 }
 
 /// How to come back to a merge that goes on, and what will be left to do at its end.
@@ -73,4 +49,16 @@ pub fn come_back(model: &Model) -> Option<String> {
         Owner::Lvm => "Once it is done, lvm2 finishes it by itself.".to_owned(),
     };
     Some(format!("The merge goes on. Come back with: merge-ctl monitor {name}\n{finish}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_does_not_run_into_the_next_sentence() {
+        let advice = ["Stop it.", "Then: lvchange -an vg/lv", "Wait."].map(str::to_owned);
+        assert_eq!(paragraph(&advice), "Stop it. Then: lvchange -an vg/lv; Wait.");
+        assert_eq!(paragraph(&[]), "");
+    }
 }

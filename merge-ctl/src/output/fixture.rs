@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use crate::cost::TimeRange;
 use crate::model::{
-    Ahead, Latencies, Latency, MapCell, Model, OriginMap, PhaseTime, Phases, Progress, Rate,
-    Relation, RunSizeBucket, RunSizes, Stall, StallCause, State, Totals, Write, Writes,
+    Ahead, DiskPair, DiskTimes, DiskUse, Latencies, Latency, MapCell, Model, OpUse, OriginMap,
+    PhaseTime, Phases, Progress, Rate, Relation, RunCount, RunSizeBucket, RunSizes, Stall,
+    StallCause, State, Totals, Write, Writer, Writes, causes,
 };
 use crate::sample::{
     CurrentRun, Dropped, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport, ProbeTier, Run,
@@ -24,6 +25,8 @@ fn identity() -> MergeIdentity {
         origin_dev: dev(0),
         real_dev: dev(1),
         cow_dev: dev(2),
+        real_label: "vg/data-real".to_owned(),
+        cow_label: "vg/snap-cow".to_owned(),
         owner: Owner::Lvm,
         finished_here: false,
         chunk_size: ChunkSize::from_sectors(8).expect("a power of two"),
@@ -110,12 +113,25 @@ fn map() -> OriginMap {
     OriginMap { chunks_per_cell: 6_400, cells, read_ns: 0 }
 }
 
+fn disks() -> DiskTimes {
+    let ops = |count| OpUse { count, bytes: count * 16_384, ns: count * 3 * MS };
+    let cow = DiskUse { reads: ops(2_900), writes: ops(2_460), in_flight: 4, suspended: false };
+    let real = DiskUse { writes: ops(7_400), ..cow };
+    let pair = DiskPair { cow, real };
+    DiskTimes { last_minute: pair, since_start: pair }
+}
+
+/// With the findings that the model would have.
+fn explained(model: Model) -> Model {
+    Model { findings: causes::of(&model), ..model }
+}
+
 /// A merge that goes well, with everything seen.
 pub(crate) fn merging() -> Model {
     let initial_bytes = 12 << 30;
     let history =
         (0..300_i32).map(|i| 4e7 + 2.5e7 * f64::from(i).mul_add(0.13, 0.0).sin()).collect();
-    Model {
+    explained(Model {
         identity: identity(),
         now_ns: NOW_NS,
         unix_s: 1_793_875_327,
@@ -141,6 +157,7 @@ pub(crate) fn merging() -> Model {
                 ns: [5_700, 200, 24_000, 76_000, 36_000, 48_000].map(|ms| ms * MS),
                 between_ns: 2_100 * MS,
             },
+            last_minute_runs: RunCount { runs: 2_460, chunks: 31_980 },
         },
         sizes: sizes(),
         recent_runs: recent_runs(),
@@ -169,14 +186,14 @@ pub(crate) fn merging() -> Model {
             reads: latency(19_200, 100.0, 1, 9, 41),
         }),
         map: map(),
-        verdict: "37 % of the time is flush and commit: 4,812 runs of one chunk, 24 ms each. 31 % \
-                  is draining writes that applications began before the run."
-            .to_owned(),
+        disks: Some(disks()),
+        awaited: vec![Writer { comm: "fio".to_owned(), pid: 4411, writes: 64 }],
+        findings: Vec::new(),
         totals: Totals { runs: 7_510, chunks: 404_180, largest_run_chunks: 256 },
         throttle_percent: Some(100),
         dropped: Dropped::default(),
         memory: Default::default(),
-    }
+    })
 }
 
 /// A run waits for an application's writes.
@@ -209,10 +226,7 @@ pub(crate) fn stalled() -> Model {
             write.age_ns += 2_400 * MS;
         }
     }
-    model.verdict = "The run of 256 chunks at 88,120 waits for 12 writes of fio[4411], the oldest \
-                     3.2 s old: the device below the origin is slow to complete them."
-        .to_owned();
-    model
+    explained(model)
 }
 
 /// The kernel gave up.
@@ -222,9 +236,7 @@ pub(crate) fn failed() -> Model {
     model.rate.bytes_per_s = 0.0;
     model.left = None;
     model.current = None;
-    model.verdict =
-        "The commit of 256 chunks at 88,120 failed: input/output error (EIO).".to_owned();
-    model
+    explained(model)
 }
 
 /// All is merged, and lvm2 has not looked yet.
@@ -236,8 +248,7 @@ pub(crate) fn done() -> Model {
     model.current = None;
     model.ahead =
         model.ahead.map(|ahead| Ahead { runs: 0, chunks: 0, largest_run_chunks: 0, ..ahead });
-    model.verdict = "40 % of the time was copying.".to_owned();
-    model
+    explained(model)
 }
 
 /// The same, finished, on plain device-mapper.
@@ -245,7 +256,7 @@ pub(crate) fn finished() -> Model {
     let mut model = done();
     model.state = State::Finished;
     model.identity.owner = Owner::DeviceMapper;
-    model
+    explained(model)
 }
 
 /// Only the kernel's status line.
@@ -267,7 +278,7 @@ pub(crate) fn no_probes() -> Model {
     for cell in &mut model.map.cells {
         cell.to_do = None;
     }
-    model
+    explained(model)
 }
 
 /// No kprobes: I/O is seen, runs are not.
@@ -298,8 +309,7 @@ pub(crate) fn block_only() -> Model {
             write.relation = Relation::Free;
         }
     }
-    model.verdict = "Why it is slow cannot be told without run probes.".to_owned();
-    model
+    explained(model)
 }
 
 /// As on a kernel without BTF of modules.
@@ -312,7 +322,7 @@ pub(crate) fn no_module_btf() -> Model {
                 .to_owned(),
         ],
     };
-    model
+    explained(model)
 }
 
 /// Values at and beyond their ends.
@@ -383,10 +393,14 @@ pub(crate) fn nasty() -> Model {
         cells: vec![MapCell { merged: u32::MAX, merging: u32::MAX, to_do: Some(u32::MAX) }; 3],
         read_ns: 0,
     };
-    model.verdict = "word ".repeat(200);
     model.throttle_percent = Some(u32::MAX);
     model.dropped =
         Dropped { runs: count, in_flight: count, merges: count, half_seen: count, missed: count };
+    let mut model = explained(model);
+    for finding in &mut model.findings {
+        finding.sentence = "word ".repeat(200);
+        finding.advice = vec!["word ".repeat(200)];
+    }
     model
 }
 
@@ -398,8 +412,7 @@ pub(crate) fn empty() -> Model {
     model.rate = Rate::default();
     model.left = None;
     model.map = OriginMap::default();
-    model.verdict.clear();
     model.state = State::Unknown;
     model.throttle_percent = None;
-    model
+    explained(model)
 }

@@ -9,7 +9,9 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use crate::cost::TimeRange;
-use crate::model::{Ahead, Latencies, Latency, Model, PhaseTime, Relation, Stall, Write, Writes};
+use crate::model::{
+    Ahead, Cause, Latencies, Latency, Model, PhaseTime, Relation, Stall, Write, Writes,
+};
 use crate::sample::{
     CurrentRun, Dropped, End, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier, Run,
 };
@@ -55,7 +57,7 @@ struct Begin<'a> {
 }
 
 #[derive(Serialize)]
-struct Probes<'a> {
+pub(super) struct Probes<'a> {
     tier: ProbeTier,
     missing: &'a [String],
 }
@@ -157,7 +159,8 @@ struct Progress<'a> {
     in_flight: Vec<InFlight<'a>>,
     latency: Option<LatencyNow>,
     dropped: Dropped,
-    verdict: &'a str,
+    verdict: String,
+    cause: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -277,7 +280,8 @@ pub fn progress(model: &Model) -> String {
         in_flight: writes.map_or_else(Vec::new, |w| w.listed.iter().map(Into::into).collect()),
         latency: model.latency.as_ref().map(LatencyNow::now),
         dropped: model.dropped,
-        verdict: &model.verdict,
+        verdict: model.verdict(),
+        cause: model.cause().map(Cause::code),
     };
     to_line("progress", &model.identity, body)
 }
@@ -337,7 +341,8 @@ struct Summary<'a> {
     stalls: Vec<StallBody<'a>>,
     dropped: Dropped,
     probes: Probes<'a>,
-    verdict: &'a str,
+    verdict: String,
+    cause: Option<&'static str>,
 }
 
 /// Where a merge failed, as the probes saw it.
@@ -362,7 +367,7 @@ impl Failed {
 }
 
 #[derive(Serialize)]
-struct PhasesNs {
+pub(super) struct PhasesNs {
     #[serde(flatten, serialize_with = "by_name")]
     phases: PhaseNs,
     between: u64,
@@ -380,7 +385,7 @@ fn by_name<S: Serializer>(ns: &PhaseNs, serializer: S) -> Result<S::Ok, S::Error
 }
 
 #[derive(Serialize)]
-struct SizeBucket {
+pub(super) struct SizeBucket {
     from_chunks: u64,
     runs: u64,
     chunks: u64,
@@ -388,7 +393,7 @@ struct SizeBucket {
 }
 
 /// The run sizes, empty buckets left out.
-fn size_buckets(model: &Model) -> Vec<SizeBucket> {
+pub(super) fn size_buckets(model: &Model) -> Vec<SizeBucket> {
     let buckets = model.sizes.buckets.iter().enumerate().take(u64::BITS as usize);
     buckets
         .filter(|(_, bucket)| bucket.runs > 0)
@@ -426,7 +431,8 @@ pub fn summary(model: &Model) -> String {
         stalls: model.stalls.iter().map(|stall| StallBody::new(stall, model.now_ns)).collect(),
         dropped: model.dropped,
         probes: (&identity.probes).into(),
-        verdict: &model.verdict,
+        verdict: model.verdict(),
+        cause: model.cause().map(Cause::code),
     };
     to_line("summary", identity, body)
 }

@@ -6,6 +6,7 @@
 //! names) goes to a terminal only through [`human::printable`].
 
 pub mod advice;
+pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod human;

@@ -175,8 +175,9 @@ pub fn summary(model: &Model) -> String {
     if let Some(lost) = lost(model) {
         push_line(&mut text, &format!("not seen       {lost}"));
     }
-    if !model.verdict.is_empty() {
-        push_line(&mut text, &format!("why            {}", human::printable(&model.verdict)));
+    let verdict = model.verdict();
+    if !verdict.is_empty() {
+        push_line(&mut text, &format!("why            {}", human::printable(&verdict)));
     }
     for next in [Some(advice::next(model)), advice::come_back(model)].into_iter().flatten() {
         if !next.is_empty() {
@@ -200,17 +201,19 @@ fn runs_summary(model: &Model, text: &mut String) {
     );
     push_line(text, &line);
     push_line(text, &format!("time by phase  {}", all_shares(model)));
-    let sizes: Vec<_> = model
-        .sizes
-        .buckets
-        .iter()
-        .enumerate()
+    push_line(text, &format!("run sizes      {} (chunks × runs)", run_sizes(model)));
+}
+
+/// Runs by their size since the first look: `1 × 4,812, 2–3 × 640`.
+pub(super) fn run_sizes(model: &Model) -> String {
+    let buckets = model.sizes.buckets.iter().enumerate();
+    let sizes: Vec<_> = buckets
         .filter(|(_, bucket)| bucket.runs > 0)
         .map(|(power, bucket)| {
             format!("{} × {}", bucket_label(power, power), human::count(bucket.runs))
         })
         .collect();
-    push_line(text, &format!("run sizes      {} (chunks × runs)", sizes.join(", ")));
+    sizes.join(", ")
 }
 
 fn all_shares(model: &Model) -> String {
@@ -375,7 +378,10 @@ mod tests {
     #[test]
     fn nothing_that_a_process_is_called_reaches_the_terminal_as_control() {
         let mut model = fixture::nasty();
-        model.verdict.push('\u{1b}');
+        for finding in &mut model.findings {
+            finding.sentence.push('\u{1b}');
+            finding.advice.push("\u{1b}".to_owned());
+        }
         for text in [line(&model), begin(&model), summary(&model)] {
             assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
         }

@@ -82,7 +82,7 @@ fn rest(model: &Model, width: u16, rows: usize, theme: &Theme) -> Vec<Line<'stat
         ));
     }
     let left = rows.saturating_sub(lines.len());
-    let mut words = model.verdict.clone();
+    let mut words = model.verdict();
     for missing in &model.identity.probes.missing {
         words.push(' ');
         words.push_str(missing);

@@ -32,10 +32,20 @@ const WRITES: usize = 2;
 const MAP: usize = 3;
 const VERDICT: usize = 4;
 
+/// From this height on there is room for advice on a merge that goes on.
+const TALL: u16 = 30;
+
 /// Rows that the verdict needs: more where there is something to do, or not all is seen.
-fn words(model: &Model) -> u16 {
+fn words(model: &Model, screen: Rect) -> u16 {
     match (model.state.is_over(), model.identity.probes.tier) {
         (true, _) => 4,
+        (false, _) if screen.height >= TALL => {
+            if screen.width >= WIDE {
+                3
+            } else {
+                4
+            }
+        }
         (false, ProbeTier::NoModuleBtf) => 3,
         (false, _) => 2,
     }
@@ -68,7 +78,7 @@ pub(super) fn regions(screen: Rect, model: &Model) -> Option<Regions> {
     if screen.width < MIN_WIDTH || screen.height < MIN_HEIGHT {
         return None;
     }
-    let rows = share_out(screen.height, words(model));
+    let rows = share_out(screen.height, words(model, screen));
     let mut y = screen.y;
     let mut band = |inner: u16| {
         let area = Rect { x: screen.x, y, width: screen.width, height: inner + 2 };

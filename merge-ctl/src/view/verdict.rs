@@ -39,15 +39,23 @@ fn words(model: &Model, advice: &str, room: Rect, theme: &Theme) -> Vec<Line<'st
     let rows = usize::from(room.height);
     let do_now = wrap(advice, room.width, rows.saturating_sub(1).max(1));
     let left = rows.saturating_sub(do_now.len());
-    let mut why = human::printable(&model.verdict);
+    let mut why = human::printable(&model.verdict());
     if model.identity.probes.tier == ProbeTier::NoModuleBtf {
         why.push_str(" Not seen here: ");
         why.push_str(&human::printable(&model.identity.probes.missing.join(" ")));
     }
     let styled =
         |lines: Vec<String>, style| lines.into_iter().map(move |text| Line::styled(text, style));
-    let why = styled(wrap(&why, room.width, left), Style::new());
-    why.chain(styled(do_now, theme.strong())).collect()
+    let why = wrap(&why, room.width, left);
+    let first = first_advice(model, room.width, left.saturating_sub(why.len()));
+    let why = styled(why, Style::new());
+    why.chain(styled(do_now, theme.strong())).chain(styled(first, theme.faint())).collect()
+}
+
+/// What is most worth doing about a merge that goes on, where there is room for all of it.
+fn first_advice(model: &Model, width: u16, rows: usize) -> Vec<String> {
+    let lines = wrap(&advice::first(model), width, usize::from(u16::MAX));
+    if lines.len() <= rows { lines } else { Vec::new() }
 }
 
 /// The keys, or a notice in their place.

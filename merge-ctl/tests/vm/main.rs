@@ -6,6 +6,7 @@
 mod device_mapper;
 mod differential;
 mod dump;
+mod explain;
 mod failures;
 mod in_flight;
 mod leaving;

@@ -52,11 +52,23 @@ impl Testbed {
     /// An origin of `mib` MiB full of a pattern, and an empty snapshot with chunks of
     /// `chunk_sectors`.
     pub(crate) fn new(name: &str, mib: u64, chunk_sectors: u64) -> Self {
+        Self::on_disks(name, mib, chunk_sectors, &ram_disk(), &ram_disk())
+    }
+
+    /// The same on other disks than RAM disks.
+    pub(crate) fn on_disks(
+        name: &str,
+        mib: u64,
+        chunk_sectors: u64,
+        real_disk: &str,
+        cow_disk: &str,
+    ) -> Self {
+        LOAD_MODULES.call_once(load_modules);
         let bed = Self {
             name: name.to_owned(),
             sectors: mib * 1024 * 1024 / SECTOR,
-            real_disk: ram_disk(),
-            cow_disk: ram_disk(),
+            real_disk: real_disk.to_owned(),
+            cow_disk: cow_disk.to_owned(),
             siblings: Vec::new(),
         };
         let end = bed.sectors;

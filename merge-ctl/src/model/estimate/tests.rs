@@ -65,6 +65,8 @@ fn identity(probes: bool) -> MergeIdentity {
         origin_dev: dev(0),
         real_dev: dev(1),
         cow_dev: dev(2),
+        real_label: String::new(),
+        cow_label: String::new(),
         owner: Owner::DeviceMapper,
         finished_here: true,
         chunk_size: ChunkSize::from_sectors(CHUNK_SECTORS as u32).unwrap(),
@@ -173,6 +175,7 @@ fn sample(at_ns: u64, left_chunks: u64, runs: Vec<Run>) -> Sample {
         io: None,
         kernel_in_flight: None,
         throttle_percent: None,
+        disks: None,
         dropped: Dropped::default(),
     }
 }

@@ -1,0 +1,183 @@
+//! What the merge of a snapshot would be like, or what is left of one, from its runs alone.
+
+use super::measured::longest_chunks;
+use super::thresholds::{LONG_COPY_BYTES, SHORT_RUN};
+use super::{Cause, Finding, Value, advice};
+use crate::output::human;
+use crate::store::Placed;
+use crate::units::ChunkSize;
+
+/// The runs that a merge will make of an exception store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// How many.
+    pub runs: u64,
+    /// How many chunks they have together.
+    pub chunks: u64,
+    /// How many chunks the longest has.
+    pub largest_chunks: u64,
+    /// How many have one chunk.
+    pub of_one_chunk: u64,
+    /// The snapshot's chunk size; none for a snapshot that nothing was ever written to.
+    pub chunk_size: Option<ChunkSize>,
+}
+
+impl Outlook {
+    /// No exceptions.
+    pub const EMPTY: Self =
+        Self { runs: 0, chunks: 0, largest_chunks: 0, of_one_chunk: 0, chunk_size: None };
+
+    /// Counts one more run.
+    pub fn add(&mut self, chunks: u32) {
+        let chunks = u64::from(chunks);
+        self.runs += 1;
+        self.chunks += chunks;
+        self.largest_chunks = self.largest_chunks.max(chunks);
+        self.of_one_chunk += u64::from(chunks == 1);
+    }
+
+    /// Chunks a run has on average; 0 where there is none.
+    pub fn mean_chunks(&self) -> f64 {
+        self.chunks as f64 / self.runs.max(1) as f64
+    }
+}
+
+/// Tells runs' lengths from exceptions in the order in which they were committed, without keeping
+/// any of them. The runs are those of [`RunList`](crate::store::RunList).
+#[derive(Clone, Debug, Default)]
+pub struct RunLengths {
+    last: Option<Placed>,
+    chunks: u32,
+}
+
+impl RunLengths {
+    /// Takes in the exception that was committed next; the length of the run that it ends.
+    pub fn add(&mut self, placed: Placed) -> Option<u32> {
+        let follows = self.last.is_some_and(|last| {
+            last.place.area == placed.place.area
+                && last.exception.old_chunk.checked_add(1) == Some(placed.exception.old_chunk)
+                && last.exception.new_chunk.checked_add(1) == Some(placed.exception.new_chunk)
+        });
+        self.last = Some(placed);
+        if follows {
+            self.chunks = self.chunks.saturating_add(1);
+            return None;
+        }
+        Some(std::mem::replace(&mut self.chunks, 1)).filter(|chunks| *chunks > 0)
+    }
+
+    /// The length of the last run.
+    pub fn end(self) -> Option<u32> {
+        Some(self.chunks).filter(|chunks| *chunks > 0)
+    }
+}
+
+/// A snapshot whose exceptions the kernel has given up.
+pub fn invalid() -> Finding {
+    let sentence = "The snapshot is invalid: it cannot be merged, and what it held is lost.";
+    Finding::new(Cause::Invalid, sentence).advise(vec![
+        "Remove it. Most often its COW device was full: next time, make that larger.".to_owned(),
+    ])
+}
+
+/// A snapshot whose merge LVM has recorded and not begun.
+pub fn scheduled(origin: &str) -> Finding {
+    let sentence = "LVM has recorded its merge and begins it at the next activation of the origin.";
+    Finding::new(Cause::Scheduled, sentence).advise(advice::scheduled(origin))
+}
+
+/// What these runs promise.
+pub fn outlook(runs: &Outlook) -> Finding {
+    let (Some(chunk_size), 1..) = (runs.chunk_size, runs.runs) else {
+        return Finding::new(Cause::NothingToMerge, "The snapshot holds nothing to merge.")
+            .with("runs", Value::Count(0))
+            .advise(vec!["Nothing: a merge of it is over at once.".to_owned()]);
+    };
+    let chunk_bytes = chunk_size.bytes();
+    let longest = longest_chunks(chunk_bytes);
+    let mean = runs.mean_chunks();
+    let mean_bytes = mean * chunk_bytes as f64;
+    let fragmented = mean < longest as f64 * SHORT_RUN && mean_bytes < LONG_COPY_BYTES as f64;
+    // A single run, or what one run could hold, cannot be in fewer pieces than it is in.
+    let fragmented = fragmented && runs.runs > runs.chunks.div_ceil(longest);
+    let counted = format!(
+        "{} to merge in {} of {} on average",
+        human::bytes(runs.chunks.saturating_mul(chunk_bytes)),
+        human::counted(runs.runs, "run"),
+        human::bytes(mean_bytes as u64),
+    );
+    let finding = if fragmented {
+        let sentence = format!(
+            "{counted}: fragmented. Each run pays for a copy, a flush and a commit in a row, so \
+             their number decides how long it takes."
+        );
+        Finding::new(Cause::Fragmentation, sentence).advise(vec![
+            "Take other load off the devices while it merges: each run waits for its few small I/Os."
+                .to_owned(),
+            advice::larger_chunks(chunk_bytes),
+        ])
+    } else {
+        let sentence =
+            format!("{counted}: long runs. The devices' speed decides how long it takes.");
+        Finding::new(Cause::DeviceSpeed, sentence)
+            .advise(vec!["Take other load off the devices while it merges.".to_owned()])
+    };
+    finding
+        .with("runs", Value::Count(runs.runs))
+        .with("chunks", Value::Count(runs.chunks))
+        .with("chunks_per_run", Value::Mean(mean))
+        .with("largest_run_chunks", Value::Count(runs.largest_chunks))
+        .with("runs_of_one_chunk", Value::Count(runs.of_one_chunk))
+        .with("longest_possible_chunks", Value::Count(longest))
+        .with("chunk_bytes", Value::Bytes(chunk_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Exception, Place, RunList};
+
+    fn of(runs: &[u32]) -> Finding {
+        let mut outlook = Outlook { chunk_size: ChunkSize::from_sectors(8), ..Outlook::EMPTY };
+        runs.iter().for_each(|chunks| outlook.add(*chunks));
+        super::outlook(&outlook)
+    }
+
+    #[test]
+    fn short_runs_are_fragmented_and_long_ones_are_not() {
+        assert_eq!(of(&[1; 100]).cause, Cause::Fragmentation);
+        assert_eq!(of(&[63; 100]).cause, Cause::Fragmentation);
+        assert_eq!(of(&[64; 100]).cause, Cause::DeviceSpeed);
+        assert_eq!(of(&[256; 4]).cause, Cause::DeviceSpeed);
+    }
+
+    #[test]
+    fn one_run_is_never_in_pieces() {
+        assert_eq!(of(&[1]).cause, Cause::DeviceSpeed);
+        assert_eq!(of(&[1, 1]).cause, Cause::Fragmentation);
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_run_list() {
+        let chunks = [(5, 2), (6, 3), (7, 4), (9, 5), (10, 7), (0, 8), (1, 9)];
+        let (mut lengths, mut list) = (RunLengths::default(), RunList::default());
+        let mut counted = Vec::new();
+        for (entry, (old_chunk, new_chunk)) in (0..).zip(chunks) {
+            // The last one lies in the next area.
+            let place = Place { area: u64::from(entry == 6), entry };
+            let placed = Placed { place, exception: Exception { old_chunk, new_chunk } };
+            counted.extend(lengths.add(placed));
+            list.add(placed);
+        }
+        counted.extend(lengths.end());
+        let mut listed: Vec<_> = list.into_merge_order().iter().map(|run| run.chunks).collect();
+        listed.reverse();
+        assert_eq!((counted, RunLengths::default().end()), (listed, None));
+    }
+
+    #[test]
+    fn nothing_to_merge_is_said() {
+        assert_eq!(of(&[]).cause, Cause::NothingToMerge);
+        assert_eq!(outlook(&Outlook::EMPTY).cause, Cause::NothingToMerge);
+    }
+}

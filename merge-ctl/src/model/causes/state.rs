@@ -1,0 +1,131 @@
+//! What is wrong, or over: decided by the state, whatever the time was spent on.
+
+use super::{Cause, Finding, Value, advice};
+use crate::model::{Model, State};
+use crate::output::human;
+use crate::sample::{End, Phase};
+
+/// What the state says; nothing where the merge goes on.
+pub(super) fn finding(model: &Model) -> Option<Finding> {
+    match model.state {
+        State::Merging | State::Stalled => suspended_below(model),
+        State::Suspended => Some(suspended(model)),
+        State::Failed => Some(failed(model)),
+        State::Invalid => Some(invalid(model)),
+        State::Scheduled => Some(scheduled(model)),
+        State::DoneNotFinished => Some(not_finished(model)),
+        State::Finished => Some(finished(model)),
+        State::Gone => Some(
+            Finding::new(
+                Cause::Gone,
+                "The origin carries no merge any more, and nobody saw the merge end.",
+            )
+            .advise(advice::gone(model)),
+        ),
+        State::Unknown => Some(
+            Finding::new(Cause::StatusUnreadable, "The kernel's status cannot be read.")
+                .advise(advice::status_unreadable()),
+        ),
+    }
+}
+
+fn suspended(model: &Model) -> Finding {
+    let stall = model.stalls.back().filter(|stall| stall.ended_ns.is_none());
+    let lasted_ns = stall.map(|stall| stall.duration_ns(model.now_ns));
+    let since = lasted_ns.map_or_else(String::new, |ns| format!(" for {}", human::duration(ns)));
+    let sentence =
+        format!("The origin is suspended{since}: neither the merge nor applications go on.");
+    let finding = Finding::new(Cause::Suspended, sentence)
+        .with("suspended", Value::Names(vec![model.identity.origin.clone()]));
+    let finding = match lasted_ns {
+        Some(ns) => finding.with("stalled_ns", Value::Ns(ns)),
+        None => finding,
+    };
+    finding.advise(advice::suspended(&model.identity.origin_label, &model.identity.origin))
+}
+
+/// A device below that is suspended: the status line of the origin says nothing of it.
+fn suspended_below(model: &Model) -> Option<Finding> {
+    let disks = model.disks?.last_minute;
+    let identity = &model.identity;
+    let (what, label, dev) = if disks.cow.suspended {
+        ("COW device", &identity.cow_label, identity.cow_dev)
+    } else if disks.real.suspended {
+        ("origin's device", &identity.real_label, identity.real_dev)
+    } else {
+        return None;
+    };
+    let sentence = format!("The {what} {label} is suspended: nothing goes on until it is resumed.");
+    let finding = Finding::new(Cause::Suspended, sentence)
+        .with("suspended", Value::Names(vec![label.clone()]));
+    let device = format!("--major {} --minor {}", dev.major, dev.minor);
+    Some(finding.advise(advice::suspended(label, &device)))
+}
+
+fn failed(model: &Model) -> Finding {
+    let identity = &model.identity;
+    let (how, finding) = match &model.end {
+        Some(End::Failed { phase: Some(phase), errno, old_chunk, chunks, .. }) => {
+            let device = match phase {
+                Phase::Metadata | Phase::Commit => format!(", on {}", identity.cow_label),
+                Phase::Flush => format!(", on {}", identity.real_label),
+                Phase::Copy => {
+                    format!(", between {} and {}", identity.cow_label, identity.real_label)
+                }
+                Phase::Siblings | Phase::Drain => String::new(),
+            };
+            let how = format!(
+                "The kernel gave up in the {} of the run at chunk {} ({}){device}.",
+                phase.name(),
+                human::count(*old_chunk),
+                human::counted(u64::from(*chunks), "chunk"),
+            );
+            let finding = Finding::new(Cause::Failed, "")
+                .with("phase", Value::Text(phase.name().to_owned()))
+                .with("errno", Value::Text(errno.to_string()))
+                .with("old_chunk", Value::Count(*old_chunk))
+                .with("chunks", Value::Count(u64::from(*chunks)));
+            (how, finding)
+        }
+        _ => (
+            "The kernel gave up on the merge after an I/O error.".to_owned(),
+            Finding::new(Cause::Failed, ""),
+        ),
+    };
+    let sentence = format!("{how} Do not suspend or resume the origin.");
+    Finding { sentence, ..finding.with("left_bytes", Value::Bytes(model.progress.left_bytes)) }
+        .advise(advice::failed(model))
+}
+
+fn invalid(model: &Model) -> Finding {
+    Finding::new(
+        Cause::Invalid,
+        "The exception store is invalid: what was not merged yet cannot be merged.",
+    )
+    .with("left_bytes", Value::Bytes(model.progress.left_bytes))
+    .advise(advice::invalid(model))
+}
+
+fn scheduled(model: &Model) -> Finding {
+    Finding::new(
+        Cause::Scheduled,
+        "The volume is in use: LVM begins the merge at its next activation.",
+    )
+    .advise(advice::scheduled(&model.identity.origin_label))
+}
+
+fn not_finished(model: &Model) -> Finding {
+    let sentence = if model.identity.finished_here {
+        "All is merged; the merge is being finished."
+    } else {
+        "All is merged, and nobody has put the plain table back yet."
+    };
+    Finding::new(Cause::NotFinished, sentence)
+        .with("left_bytes", Value::Bytes(model.progress.left_bytes))
+        .advise(advice::not_finished(model))
+}
+
+fn finished(model: &Model) -> Finding {
+    Finding::new(Cause::Finished, "All is merged, and the origin is an ordinary device again.")
+        .advise(advice::finished(model))
+}

@@ -1,0 +1,92 @@
+//! Whose writes the merge waits for.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::{Relation, Writes};
+
+/// A process whose writes the merge waits for, or waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// The name of the thread that submitted them.
+    pub comm: String,
+    /// The process.
+    pub pid: u32,
+    /// How many at once, at the most.
+    pub writes: u64,
+}
+
+impl fmt::Display for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.comm, self.pid)
+    }
+}
+
+/// How many are remembered of one sample: a sentence has no room for more.
+const REMEMBERED: usize = 4;
+const MINUTE_NS: u64 = 60_000_000_000;
+
+/// The processes that the run in progress waits for, the one with the most writes first.
+pub(super) fn awaited(writes: Option<&Writes>) -> Vec<Writer> {
+    let mut writers = Vec::new();
+    for write in writes.iter().flat_map(|writes| &writes.listed) {
+        if write.relation == Relation::Awaited {
+            add(&mut writers, &write.comm, write.pid, |writes| writes + 1);
+        }
+    }
+    most_first(&mut writers);
+    writers
+}
+
+fn add(writers: &mut Vec<Writer>, comm: &str, pid: u32, more: impl Fn(u64) -> u64) {
+    match writers.iter_mut().find(|writer| writer.pid == pid && writer.comm == comm) {
+        Some(writer) => writer.writes = more(writer.writes),
+        None => writers.push(Writer { comm: comm.to_owned(), pid, writes: more(0) }),
+    }
+}
+
+fn most_first(writers: &mut [Writer]) {
+    writers.sort_by_key(|writer| std::cmp::Reverse(writer.writes));
+}
+
+/// Who was waited for in the last minute: a wait is short, and a verdict is not about one instant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct WriterLog(VecDeque<(u64, Vec<Writer>)>);
+
+impl WriterLog {
+    /// Takes in a sample's writers; who was waited for in the minute before, most writes first.
+    pub(super) fn push(&mut self, now_ns: u64, mut writers: Vec<Writer>) -> Vec<Writer> {
+        writers.truncate(REMEMBERED);
+        if !writers.is_empty() {
+            self.0.push_back((now_ns, writers));
+        }
+        while self.0.front().is_some_and(|(at_ns, _)| at_ns + MINUTE_NS < now_ns) {
+            self.0.pop_front();
+        }
+        let mut all = Vec::new();
+        for Writer { comm, pid, writes } in self.0.iter().flat_map(|(_, writers)| writers) {
+            add(&mut all, comm, *pid, |most| most.max(*writes));
+        }
+        most_first(&mut all);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(pid: u32, writes: u64) -> Writer {
+        Writer { comm: "fio".to_owned(), pid, writes }
+    }
+
+    #[test]
+    fn writers_are_remembered_for_a_minute_with_the_most_that_they_had() {
+        let mut log = WriterLog::default();
+        log.push(0, vec![writer(1, 3), writer(2, 1)]);
+        let writers = log.push(1_000_000_000, vec![writer(2, 5)]);
+        assert_eq!(writers, [writer(2, 5), writer(1, 3)]);
+        assert_eq!(log.push(60_500_000_000, Vec::new()), [writer(2, 5)]);
+        assert!(log.push(90_000_000_000, Vec::new()).is_empty());
+    }
+}
