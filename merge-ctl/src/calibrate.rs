@@ -1,10 +1,14 @@
-//! How fast two devices answer, found by reading them for about a second.
+//! How fast two devices answer, found by reading them for about a second; and how fast this host
+//! switches from one thread to another, which is what a merge on very fast devices waits for.
 //!
 //! What always holds: devices are opened for reading only, nothing is written, reads go past the
 //! page cache. It refuses to guess: what cannot be read gives an error, not a figure. What the
 //! figures mean for a merge is in [`crate::plan::costs`].
 
 use std::fs;
+use std::io;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::plan::costs::{LARGE_BYTES, SMALL_BYTES, Timed};
@@ -16,6 +20,8 @@ use crate::units::{DeviceNumber, SECTOR_BYTES, Sectors};
 const BUDGET: Duration = Duration::from_millis(250);
 /// Reads of one size, at most, and at least.
 const READS: (usize, usize) = (64, 3);
+/// Round trips between two threads.
+const ROUND_TRIPS: usize = 101;
 /// Places are taken from this much of the device at least: less would be read from a cache.
 const LEAST_REACH_BYTES: u64 = 64 << 20;
 
@@ -49,6 +55,36 @@ pub fn time_reads(
         large_ns: large_ns.into_iter().map(scale).collect(),
         write_cache: write_cache(dev),
     })
+}
+
+/// How long it takes a thread to wake another that waits for it, in nanoseconds: the median of
+/// some round trips, halved.
+///
+/// # Errors
+/// Where there can be no second thread.
+pub fn time_wake_ups() -> io::Result<u64> {
+    let (there, arrived) = sync_channel::<()>(0);
+    let (back, returned) = sync_channel::<()>(0);
+    let echo = thread::Builder::new().spawn(move || {
+        for () in arrived {
+            if back.send(()).is_err() {
+                return;
+            }
+        }
+    })?;
+    let mut round_trips_ns: Vec<u64> = (0..ROUND_TRIPS)
+        .map_while(|_| {
+            let begun = Instant::now();
+            there.send(()).ok()?;
+            returned.recv().ok()?;
+            u64::try_from(begun.elapsed().as_nanos()).ok()
+        })
+        .collect();
+    drop(there);
+    // It has nothing to say, and what it did was counted.
+    let _ = echo.join();
+    round_trips_ns.sort_unstable();
+    Ok(round_trips_ns.get(round_trips_ns.len() / 2).map_or(0, |ns| ns / 2))
 }
 
 fn time(device: &FileSource, bytes: u64, places: &mut Places) -> Result<Vec<u64>, StoreError> {
@@ -120,6 +156,12 @@ mod tests {
         let distinct: std::collections::HashSet<_> = seen.iter().collect();
         assert_eq!(distinct.len(), 10);
         assert_eq!(Places { state: 7, reach_bytes: 4096 }.next(4096), 0);
+    }
+
+    #[test]
+    fn waking_a_thread_takes_time_and_not_long() {
+        let ns = time_wake_ups().unwrap();
+        assert!((1..1_000_000_000).contains(&ns), "{ns}");
     }
 
     #[test]

@@ -93,6 +93,7 @@ fn save(
     called_off: impl Fn() -> bool,
 ) -> anyhow::Result<(String, Saved)> {
     let subject = Subject::find(given)?;
+    subject.refuse_suspended()?;
     let saved = dump::save(&subject.source, subject.origin_size, into, called_off);
     let saved = saved.map_err(|error| no_dump(&subject.label, error))?;
     Ok((subject.label, saved))

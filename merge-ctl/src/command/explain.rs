@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, SnapshotStatus, disk_stats};
 use merge_ctl::lvm::lvm2::Lvm;
-use merge_ctl::model::causes::outlook::{self, RunLengths};
+use merge_ctl::model::causes::outlook::{self, outlook};
 use merge_ctl::model::causes::{Finding, Outlook};
 use merge_ctl::model::{Cause, DEFAULT_STALL_AFTER_NS, Model, State};
 use merge_ctl::output::explain::{self, Explained, Watched};
 use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sampler::Sampler;
-use merge_ctl::store::{Source, Store};
+use merge_ctl::store::{ForwardRuns, Source, Store};
 
 use super::live;
 use super::subject::{Content, Devices, Subject};
@@ -109,7 +109,7 @@ fn of_snapshot(subject: &Subject, devices: Option<&Devices>) -> anyhow::Result<F
         Content::New => Some(Outlook::EMPTY),
         Content::Store(store) => runs(&store, None)?,
     };
-    Ok(outlook::outlook(&runs.unwrap_or(Outlook::EMPTY)))
+    Ok(outlook(&runs.unwrap_or(Outlook::EMPTY)))
 }
 
 /// The origin that LVM will merge this snapshot into at its next activation. Where lvm2 cannot be
@@ -129,26 +129,26 @@ fn what_is_left(subject: &Subject, devices: &Devices) -> anyhow::Result<Option<F
     }
     let Content::Store(store) = subject.open()? else { return Ok(None) };
     let left = runs(&store, Some(Instant::now() + MAX_STORE_READ))?;
-    Ok(left.map(|left| outlook::outlook(&left)))
+    Ok(left.map(|left| outlook(&left)))
 }
 
 /// All runs of a store, counted in a walk forwards, which a merge at its other end does not disturb;
 /// nothing where the deadline passes first.
 fn runs<S: Source>(store: &Store<S>, deadline: Option<Instant>) -> anyhow::Result<Option<Outlook>> {
     let mut outlook = Outlook { chunk_size: Some(store.layout().chunk_size()), ..Outlook::EMPTY };
-    let mut lengths = RunLengths::default();
+    let mut runs = ForwardRuns::default();
     for placed in store.exceptions() {
         let placed = placed?;
         // The clock is asked once an area: as often as the device.
         if placed.place.entry == 0 && deadline.is_some_and(|deadline| Instant::now() > deadline) {
             return Ok(None);
         }
-        if let Some(chunks) = lengths.add(placed) {
-            outlook.add(chunks);
+        if let Some(ended) = runs.add(placed) {
+            outlook.add(ended.run.chunks);
         }
     }
-    if let Some(chunks) = lengths.end() {
-        outlook.add(chunks);
+    if let Some(last) = runs.finish() {
+        outlook.add(last.run.chunks);
     }
     Ok(Some(outlook))
 }

@@ -6,10 +6,10 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use merge_ctl::calibrate::time_reads;
+use anyhow::{Context, bail};
+use merge_ctl::calibrate::{time_reads, time_wake_ups};
 use merge_ctl::dm::target::Persistence;
-use merge_ctl::dm::{Host, SnapshotStatus};
+use merge_ctl::dm::{Host, SnapshotStatus, disk_stats};
 use merge_ctl::output::plan_picture::Paper;
 use merge_ctl::output::{plan, plan_json};
 use merge_ctl::plan as planned;
@@ -144,8 +144,11 @@ fn calibrated(devices: &Devices) -> anyhow::Result<MergeCosts> {
     let used = usage.map_or(Sectors(u64::MAX / 512), |usage| usage.allocated);
     let time = |disk: &Disk, used| time_reads(disk.dev, &disk.path, used);
     let cow = time(&devices.cow, used)?;
+    if disk_stats::read(devices.real.dev).is_ok_and(|facts| facts.suspended) {
+        bail!("the origin's device is suspended, and a read of it would wait");
+    }
     let real = time(&devices.real, Sectors(u64::MAX / 512))?;
-    MergeCosts::measured(&cow, &real).context("no read was timed")
+    MergeCosts::measured(&cow, &real, time_wake_ups()?).context("no read was timed")
 }
 
 fn siblings(subject: &Subject) -> Vec<planner::Sibling<AnySource>> {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use merge_ctl::dm::target::Persistence;
 use merge_ctl::dm::{
-    Control, Device, DmError, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, nodes,
+    Control, Device, DmError, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, disk_stats, nodes,
 };
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::store::{AnySource, Opened, Store};
@@ -122,10 +122,15 @@ impl Subject {
         match find::find(&host, given, node) {
             Ok(Found::Snapshot(device)) => Self::of_device(&host, device, device.snapshot()),
             Ok(Found::Merge(device)) => Self::of_device(&host, device, device.merge()),
-            Ok(Found::Plain(dev)) => Self::of_path(&disk(dev)?.path)
-                .map(|subject| Self { label: plain_label(given, &host, dev), ..subject }),
+            Ok(Found::Plain(dev)) => Self::of_plain(&host, given, dev),
             Err(error) => Err(Usage(not_found(path, &error)).into()),
         }
+    }
+
+    fn of_plain(host: &Host, given: &str, dev: DeviceNumber) -> anyhow::Result<Self> {
+        let label = plain_label(given, host, dev);
+        refuse_suspended(&label, dev)?;
+        Ok(Self { label, ..Self::of_path(&disk(dev)?.path)? })
     }
 
     fn of_path(path: &Path) -> anyhow::Result<Self> {
@@ -150,16 +155,26 @@ impl Subject {
         Ok(Self { label, source, origin_size: Some(device.size()), devices: Some(devices) })
     }
 
+    /// Sees to it that reading ends.
+    ///
+    /// # Errors
+    /// [`Refusal`] where the COW device is suspended.
+    pub(crate) fn refuse_suspended(&self) -> Result<(), Refusal> {
+        let Some(devices) = &self.devices else { return Ok(()) };
+        refuse_suspended(&devices.host.label_of(devices.cow.dev), devices.cow.dev)
+    }
+
     /// Reads the header.
     ///
     /// # Errors
-    /// [`Refusal`] where the snapshot is invalid: its exceptions may not be used;
-    /// [`merge_ctl::store::StoreError`] where there is no exception store, or it cannot be read.
+    /// [`Refusal`] where the snapshot is invalid: its exceptions may not be used; or as in
+    /// [`Self::refuse_suspended`]. [`merge_ctl::store::StoreError`] where there is no exception store, or it cannot be read.
     pub(crate) fn open(&self) -> anyhow::Result<Content<'_>> {
         let status = self.devices.as_ref().and_then(|devices| devices.status.as_ref());
         if status == Some(&SnapshotStatus::Invalid) {
             return Err(invalid(&self.label).into());
         }
+        self.refuse_suspended()?;
         let opened = Store::open(&self.source, self.origin_size)
             .with_context(|| format!("cannot read the exceptions of {}", self.label))?;
         match opened {
@@ -258,6 +273,18 @@ fn transient(label: &str) -> Refusal {
                   cannot be merged."
             .to_owned(),
     }
+}
+
+/// A read of a suspended device waits until it is resumed, and cannot be called off.
+fn refuse_suspended(label: &str, dev: DeviceNumber) -> Result<(), Refusal> {
+    if !disk_stats::read(dev).is_ok_and(|facts| facts.suspended) {
+        return Ok(());
+    }
+    Err(Refusal {
+        obstacle: Obstacle::Unfit,
+        reason: format!("{label} is suspended, and a read would wait until it is resumed"),
+        way_out: "Whoever suspended it has to resume it: dmsetup resume.".to_owned(),
+    })
 }
 
 fn invalid(label: &str) -> Refusal {

@@ -175,7 +175,7 @@ fn origin_title(plan: &Plan) -> String {
 fn made(costs: &MergeCosts, plan: &Plan) -> String {
     let chunk_bytes = plan.work.chunk_bytes;
     let run = span(&costs.time_of_run(chunk_bytes, chunk_bytes));
-    let CostSource::Measured { cow, real, reads } = &costs.source else {
+    let CostSource::Measured { cow, real, reads, .. } = &costs.source else {
         return format!("made of the costs that were given: {run} for a run of one chunk");
     };
     let device = |cost: &DeviceCost| {

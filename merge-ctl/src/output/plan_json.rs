@@ -109,9 +109,12 @@ fn run_sizes(plan: &Plan) -> Vec<Bucket> {
 fn costs(costs: &MergeCosts) -> Value {
     let (source, devices) = match &costs.source {
         CostSource::Given => ("given", Value::Null),
-        CostSource::Measured { cow, real, reads } => {
-            ("measured", json!({ "reads": reads, "cow": device(cow), "real": device(real) }))
-        }
+        CostSource::Measured { cow, real, reads, wake_up_ns } => (
+            "measured",
+            json!({
+                "reads": reads, "cow": device(cow), "real": device(real), "wake_up_ns": wake_up_ns,
+            }),
+        ),
     };
     json!({
         "source": source,

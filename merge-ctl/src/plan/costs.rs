@@ -7,7 +7,8 @@
 //!
 //! Only reads are timed: nothing may be written before the merge. So time is a range. Its low end
 //! takes a write for half a read, and flushes for nothing; its high end takes every I/O, flushes
-//! included, for four thirds of a read. A device whose flushes take longer still (a disk with a
+//! included, for four thirds of a read. On devices faster than that the threads that pass a run on
+//! count, so what it takes one to wake another is in both. A device whose flushes take longer still (a disk with a
 //! large cache, a cheap SSD) is beyond what reads can tell: give the cost of a run then.
 
 use super::Work;
@@ -25,6 +26,10 @@ const DEAR: f64 = 4.0 / 3.0;
 /// What a copy has under way at once, at most: eight sub-jobs of 512 KiB (`SPLIT_COUNT` and the
 /// default of `kcopyd_subjob_size_kb` in `drivers/md/dm-kcopyd.c`).
 const COPY_WINDOW_BYTES: f64 = (8 * (512 << 10)) as f64;
+/// How often a run waits for one thread to wake another, beyond what the timed reads have in them:
+/// kcopyd's worker between its steps, and the thread that writes metadata (`persistent_commit_merge`
+/// hands its write to a workqueue). The fewest, and the most.
+const WAKE_UPS: (f64, f64) = (2.0, 12.0);
 /// I/Os of a run: the fewest, and the most.
 const RUN_IOS: (f64, f64) = (3.0, 6.0);
 
@@ -122,6 +127,8 @@ pub enum CostSource {
         real: DeviceCost,
         /// Reads that were timed.
         reads: u64,
+        /// How long it takes one thread to wake another, in nanoseconds.
+        wake_up_ns: u64,
     },
 }
 
@@ -137,13 +144,20 @@ pub struct MergeCosts {
 }
 
 impl MergeCosts {
-    /// From timed reads; none where a device was not read.
-    pub fn measured(cow: &Timed, real: &Timed) -> Option<Self> {
+    /// From timed reads, and from how long it takes one thread to wake another; none where a
+    /// device was not read.
+    pub fn measured(cow: &Timed, real: &Timed, wake_up_ns: u64) -> Option<Self> {
         let reads = [&cow.small_ns, &cow.large_ns, &real.small_ns, &real.large_ns];
         let reads = reads.iter().map(|samples| samples.len() as u64).sum();
         let (cow, real) = (cow.cost()?, real.cost()?);
-        let source = CostSource::Measured { cow, real, reads };
-        Some(Self { low: low(&cow, &real), high: high(&cow, &real), source })
+        let source = CostSource::Measured { cow, real, reads, wake_up_ns };
+        let (fewest, most) = WAKE_UPS;
+        let waking = |costs: Costs, wake_ups: f64| Costs {
+            run_ns: costs.run_ns + wake_ups * wake_up_ns as f64,
+            ..costs
+        };
+        let (low, high) = (waking(low(&cow, &real), fewest), waking(high(&cow, &real), most));
+        Some(Self { low, high, source })
     }
 
     /// From the cost of a run and of a byte, as seen in another merge with such chunks.
@@ -248,7 +262,7 @@ mod tests {
     #[test]
     fn three_ios_a_run_lie_in_the_range_where_nothing_is_cached() {
         let device = timed(8, 9, false);
-        let costs = MergeCosts::measured(&device, &device).unwrap();
+        let costs = MergeCosts::measured(&device, &device, 5_000).unwrap();
         let time = costs.time(work(1000, 1000));
         assert!(time.low_s < 24.0 && 24.0 < time.high_s, "{time:?}");
         assert!(time.low_s > 15.0 && time.high_s < 35.0, "too wide: {time:?}");
@@ -257,15 +271,22 @@ mod tests {
     #[test]
     fn flushes_count_where_there_is_a_cache() {
         let (cached, plain) = (timed(8, 9, true), timed(8, 9, false));
-        let with = MergeCosts::measured(&cached, &cached).unwrap().time(work(1000, 1000));
-        let without = MergeCosts::measured(&plain, &plain).unwrap().time(work(1000, 1000));
+        let with = MergeCosts::measured(&cached, &cached, 0).unwrap().time(work(1000, 1000));
+        let without = MergeCosts::measured(&plain, &plain, 0).unwrap().time(work(1000, 1000));
         assert_eq!(with.low_s, without.low_s);
         assert!(with.high_s > 1.9 * without.high_s);
     }
 
     #[test]
     fn no_reads_no_costs() {
-        assert_eq!(MergeCosts::measured(&Timed::default(), &timed(1, 2, true)), None);
+        assert_eq!(MergeCosts::measured(&Timed::default(), &timed(1, 2, true), 0), None);
+    }
+
+    #[test]
+    fn on_devices_that_take_no_time_the_threads_still_do() {
+        let device = timed(0, 0, false);
+        let time = MergeCosts::measured(&device, &device, 10_000).unwrap().time(work(1000, 1000));
+        assert_eq!((time.low_s, time.high_s), (0.02, 0.12));
     }
 
     #[test]

@@ -170,7 +170,7 @@ proptest! {
         let timed = super::costs::Timed {
             small_ns: vec![small], large_ns: vec![large], write_cache: cache,
         };
-        let costs = MergeCosts::measured(&timed, &timed).unwrap();
+        let costs = MergeCosts::measured(&timed, &timed, 5_000).unwrap();
         let chunks = runs * per_run;
         let work = Work { chunks, bytes: chunks * 4096, runs, areas: 1, chunk_bytes: 4096 };
         let time = costs.time(work);

@@ -178,7 +178,10 @@ pub(super) fn not_finished(model: &Model) -> Vec<String> {
 }
 
 pub(super) fn finished(model: &Model) -> Vec<String> {
-    list([format!("Nothing: {} is rolled back.", model.identity.origin_label)])
+    list([format!(
+        "Nothing is left to do: {} is rolled back and is an ordinary volume again.",
+        model.identity.origin_label
+    )])
 }
 
 pub(super) fn failed(model: &Model) -> Vec<String> {

@@ -4,7 +4,6 @@ use super::measured::longest_chunks;
 use super::thresholds::{LONG_COPY_BYTES, SHORT_RUN};
 use super::{Cause, Finding, Value, advice};
 use crate::output::human;
-use crate::store::Placed;
 use crate::units::ChunkSize;
 
 /// The runs that a merge will make of an exception store.
@@ -42,36 +41,6 @@ impl Outlook {
     }
 }
 
-/// Tells runs' lengths from exceptions in the order in which they were committed, without keeping
-/// any of them. The runs are those of [`RunList`](crate::store::RunList).
-#[derive(Clone, Debug, Default)]
-pub struct RunLengths {
-    last: Option<Placed>,
-    chunks: u32,
-}
-
-impl RunLengths {
-    /// Takes in the exception that was committed next; the length of the run that it ends.
-    pub fn add(&mut self, placed: Placed) -> Option<u32> {
-        let follows = self.last.is_some_and(|last| {
-            last.place.area == placed.place.area
-                && last.exception.old_chunk.checked_add(1) == Some(placed.exception.old_chunk)
-                && last.exception.new_chunk.checked_add(1) == Some(placed.exception.new_chunk)
-        });
-        self.last = Some(placed);
-        if follows {
-            self.chunks = self.chunks.saturating_add(1);
-            return None;
-        }
-        Some(std::mem::replace(&mut self.chunks, 1)).filter(|chunks| *chunks > 0)
-    }
-
-    /// The length of the last run.
-    pub fn end(self) -> Option<u32> {
-        Some(self.chunks).filter(|chunks| *chunks > 0)
-    }
-}
-
 /// A snapshot whose exceptions the kernel has given up.
 pub fn invalid() -> Finding {
     let sentence = "The snapshot is invalid: it cannot be merged, and what it held is lost.";
@@ -91,7 +60,7 @@ pub fn outlook(runs: &Outlook) -> Finding {
     let (Some(chunk_size), 1..) = (runs.chunk_size, runs.runs) else {
         return Finding::new(Cause::NothingToMerge, "The snapshot holds nothing to merge.")
             .with("runs", Value::Count(0))
-            .advise(vec!["Nothing: a merge of it is over at once.".to_owned()]);
+            .advise(vec!["Nothing has to be done: a merge of it is over at once.".to_owned()]);
     };
     let chunk_bytes = chunk_size.bytes();
     let longest = longest_chunks(chunk_bytes);
@@ -135,7 +104,6 @@ pub fn outlook(runs: &Outlook) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Exception, Place, RunList};
 
     fn of(runs: &[u32]) -> Finding {
         let mut outlook = Outlook { chunk_size: ChunkSize::from_sectors(8), ..Outlook::EMPTY };
@@ -155,24 +123,6 @@ mod tests {
     fn one_run_is_never_in_pieces() {
         assert_eq!(of(&[1]).cause, Cause::DeviceSpeed);
         assert_eq!(of(&[1, 1]).cause, Cause::Fragmentation);
-    }
-
-    #[test]
-    fn lengths_are_those_of_the_run_list() {
-        let chunks = [(5, 2), (6, 3), (7, 4), (9, 5), (10, 7), (0, 8), (1, 9)];
-        let (mut lengths, mut list) = (RunLengths::default(), RunList::default());
-        let mut counted = Vec::new();
-        for (entry, (old_chunk, new_chunk)) in (0..).zip(chunks) {
-            // The last one lies in the next area.
-            let place = Place { area: u64::from(entry == 6), entry };
-            let placed = Placed { place, exception: Exception { old_chunk, new_chunk } };
-            counted.extend(lengths.add(placed));
-            list.add(placed);
-        }
-        counted.extend(lengths.end());
-        let mut listed: Vec<_> = list.into_merge_order().iter().map(|run| run.chunks).collect();
-        listed.reverse();
-        assert_eq!((counted, RunLengths::default().end()), (listed, None));
     }
 
     #[test]

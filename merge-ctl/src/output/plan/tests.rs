@@ -29,7 +29,7 @@ fn measured() -> MergeCosts {
         large_ns: vec![10_000_000; 25],
         write_cache: Some(cache),
     };
-    MergeCosts::measured(&timed(false), &timed(true)).unwrap()
+    MergeCosts::measured(&timed(false), &timed(true), 5_000).unwrap()
 }
 
 fn fragmented() -> Plan {
