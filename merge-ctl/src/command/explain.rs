@@ -68,7 +68,8 @@ async fn merge(options: &Explain, subject: &Subject, devices: &Devices) -> anyho
 /// Follows the merge for so long, or until nothing more will be learned.
 async fn watch(mut sampler: Sampler, duration: Duration) -> (Model, Duration) {
     let began = Instant::now();
-    let first = sampler.first_sample();
+    // Without the store, which only the map is made of: on a slow device it takes a while to read.
+    let first = sampler.sample();
     let mut model = Model::first(sampler.identity().clone(), &first, DEFAULT_STALL_AFTER_NS);
     if io::stderr().is_terminal() {
         eprintln!("merge-ctl: watching {} for {duration:?} …", model.identity.origin_label);

@@ -104,7 +104,7 @@ fn a_slow_cow_device_is_named_also_without_probes() {
     bed.slow_down_one("cow", 300);
     let running = begin(&bed);
     let found = explain(&bed.dm("origin"), 5, &[]);
-    let blind = explain(&bed.dm("origin"), 3, &["--probes", "none"]);
+    let blind = explain(&bed.dm("origin"), 5, &["--probes", "none"]);
     print_text(&bed.dm("origin"));
     end(&bed, running);
     assert_cause(&found, "slow-cow");

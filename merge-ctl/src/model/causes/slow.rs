@@ -81,11 +81,16 @@ fn spent_ns(measured: &Measured<'_>, side: Side) -> Option<(f64, f64)> {
 fn comparison(measured: &Measured<'_>, side: Side) -> Option<String> {
     let identity = &measured.model.identity;
     let (on_it, on_other) = side.latencies(&measured.latencies()?);
-    let (on_it, on_other) = (human::duration(on_it as u64), human::duration(on_other as u64));
+    let on_it = human::duration(on_it as u64);
+    let on_other = match on_other as u64 {
+        // The kernel counts in ticks, and all of them took less.
+        0 => "too little to be counted".to_owned(),
+        ns if side == Side::Cow => format!("at most {}", human::duration(ns)),
+        ns => human::duration(ns),
+    };
     Some(match side {
         Side::Cow => format!(
-            "the COW device {}: a read there takes {on_it} on average, a write on {} at most \
-             {on_other}",
+            "the COW device {}: a read there takes {on_it} on average, a write on {} {on_other}",
             identity.cow_label, identity.real_label
         ),
         Side::Real => format!(
