@@ -13,7 +13,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use crate::program::{Case, Program};
 use crate::slow;
 use crate::slow::guard::Guard;
-use crate::store::dump::{Ending, save};
+use crate::store::dump::{Ending, Known, save};
 use crate::store::{DumpSource, Opened, Source, Store};
 use crate::within;
 
@@ -124,7 +124,9 @@ fn saved(case: &Case) -> Option<(Vec<u8>, Ending)> {
     // Nothing is read but the header and areas, and no area beyond those that were written.
     guard.allow(2 * (case.device.written_bytes() + (1 << 20)));
     let mut dump = Vec::new();
-    let saved = save(&guard, case.origin, &mut dump, || false).ok()?;
+    let saved =
+        save(&guard, Known { origin: case.origin, ..Known::default() }, &mut dump, || false)
+            .ok()?;
     assert_eq!(saved.dump_bytes, dump.len() as u64);
     Some((dump, saved.ending))
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow, bail};
 use merge_ctl::output::human;
-use merge_ctl::store::dump::{self, Ending, SaveError, Saved};
+use merge_ctl::store::dump::{self, Ending, Known, SaveError, Saved};
 use tokio::task::spawn_blocking;
 
 use super::live::LeaveSignals;
@@ -94,7 +94,8 @@ fn save(
 ) -> anyhow::Result<(String, Saved)> {
     let subject = Subject::find(given)?;
     subject.refuse_suspended()?;
-    let saved = dump::save(&subject.source, subject.origin_size, into, called_off);
+    let known = Known { origin: subject.origin_size, metadata_in_use: subject.metadata_in_use() };
+    let saved = dump::save(&subject.source, known, into, called_off);
     let saved = saved.map_err(|error| no_dump(&subject.label, error))?;
     Ok((subject.label, saved))
 }

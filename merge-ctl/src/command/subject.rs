@@ -155,6 +155,15 @@ impl Subject {
         Ok(Self { label, source, origin_size: Some(device.size()), devices: Some(devices) })
     }
 
+    fn status(&self) -> Option<&SnapshotStatus> {
+        self.devices.as_ref()?.status.as_ref()
+    }
+
+    /// How much metadata the kernel says to be in use; 0 where it says nothing.
+    pub(crate) fn metadata_in_use(&self) -> Sectors {
+        self.status().and_then(SnapshotStatus::usage).map_or(Sectors(0), |usage| usage.metadata)
+    }
+
     /// Sees to it that reading ends.
     ///
     /// # Errors
@@ -170,8 +179,7 @@ impl Subject {
     /// [`Refusal`] where the snapshot is invalid: its exceptions may not be used; or as in
     /// [`Self::refuse_suspended`]. [`merge_ctl::store::StoreError`] where there is no exception store, or it cannot be read.
     pub(crate) fn open(&self) -> anyhow::Result<Content<'_>> {
-        let status = self.devices.as_ref().and_then(|devices| devices.status.as_ref());
-        if status == Some(&SnapshotStatus::Invalid) {
+        if self.status() == Some(&SnapshotStatus::Invalid) {
             return Err(invalid(&self.label).into());
         }
         self.refuse_suspended()?;
@@ -179,10 +187,9 @@ impl Subject {
             .with_context(|| format!("cannot read the exceptions of {}", self.label))?;
         match opened {
             Opened::New => Ok(Content::New),
-            Opened::Usable(store) => Ok(Content::Store(match status {
-                Some(SnapshotStatus::Usage(usage)) => store.with_metadata_in_use(usage.metadata),
-                _ => store,
-            })),
+            Opened::Usable(store) => {
+                Ok(Content::Store(store.with_metadata_in_use(self.metadata_in_use())))
+            }
             Opened::Invalid => Err(invalid(&self.label).into()),
         }
     }

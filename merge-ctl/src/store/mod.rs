@@ -28,10 +28,12 @@
 mod ahead;
 pub(crate) mod aligned;
 pub mod any;
+mod bounds;
 pub mod dump;
 pub(crate) mod duplicates;
 mod error;
 pub mod format;
+mod pieces;
 pub mod reader;
 pub mod runs;
 pub mod segments;

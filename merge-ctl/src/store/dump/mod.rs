@@ -13,10 +13,8 @@ mod frame;
 mod read;
 mod write;
 
-use super::format::Place;
-
 pub use read::{DumpSource, is_dump};
-pub use write::{Ending, SaveError, Saved, save};
+pub use write::{Ending, Known, SaveError, Saved, save};
 
 /// Why a dump cannot be read, or not this part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,13 +45,6 @@ pub enum DumpFault {
         /// Why it was not saved.
         why: &'static str,
     },
-}
-
-/// The first entry that stands behind the bytes of a dump.
-const fn place_after(saved_bytes: u64, exceptions_per_area: u32) -> Place {
-    let entries = saved_bytes / super::format::EXCEPTION_BYTES as u64;
-    let per_area = exceptions_per_area as u64;
-    Place { area: entries / per_area, entry: (entries % per_area) as u32 }
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use super::frame::{FRAME_BYTES, MAX_PACKED_BYTES, pack, unpack};
 use super::*;
 use crate::store::image::Image;
 use crate::store::properties::{ORIGIN_CHUNKS, image, metadata_offset, value};
-use crate::store::{MemorySource, Opened, Source, Store, StoreError};
+use crate::store::{MemorySource, Opened, Place, Source, Store, StoreError};
 use crate::units::Sectors;
 
 fn dump(source: &impl Source, origin: Option<Sectors>) -> (Vec<u8>, Saved) {
     let mut bytes = Vec::new();
-    let saved = save(source, origin, &mut bytes, || false).unwrap();
+    let saved = save(source, Known { origin, ..Known::default() }, &mut bytes, || false).unwrap();
     assert_eq!(saved.dump_bytes, bytes.len() as u64);
     (bytes, saved)
 }
@@ -187,10 +187,10 @@ fn new_and_invalid_stores_and_strange_headers_are_saved_as_they_are() {
         assert!(matches!(saved.ending, Ending::Header(_)), "{:?}", saved.ending);
         assert_eq!(all_of(&open(&bytes), None), all_of(&source, None));
     }
-    let refused = save(&image(0, 0xef53), None, &mut Vec::new(), || false).unwrap_err();
+    let refused = save(&image(0, 0xef53), Known::default(), &mut Vec::new(), || false).unwrap_err();
     assert!(matches!(refused, SaveError::Store(StoreError::NotAStore { magic: 0xef53 })));
     let nothing = MemorySource::new(Vec::new());
-    let refused = save(&nothing, None, &mut Vec::new(), || false).unwrap_err();
+    let refused = save(&nothing, Known::default(), &mut Vec::new(), || false).unwrap_err();
     assert!(matches!(refused, SaveError::Store(StoreError::TooSmall { .. })));
 }
 
@@ -251,9 +251,9 @@ fn faults_are_told_with_their_place() {
 fn a_failed_write_and_a_wish_to_stop_end_it() {
     let source = Computed::new(4096, 10, |index| index);
     let mut full: &mut [u8] = &mut [0; 60];
-    let error = save(&source, None, &mut full, || false).unwrap_err();
+    let error = save(&source, Known::default(), &mut full, || false).unwrap_err();
     assert!(matches!(error, SaveError::Write(_)), "{error:?}");
-    let error = save(&source, None, &mut Vec::new(), || true).unwrap_err();
+    let error = save(&source, Known::default(), &mut Vec::new(), || true).unwrap_err();
     assert!(matches!(error, SaveError::CalledOff), "{error:?}");
 }
 
@@ -348,7 +348,7 @@ proptest! {
         let origin = with_origin.then_some(Sectors(ORIGIN_CHUNKS));
         let source = MemorySource::new(bytes);
         let mut dumped = Vec::new();
-        match save(&source, origin, &mut dumped, || false) {
+        match save(&source, Known { origin, ..Known::default() }, &mut dumped, || false) {
             Ok(saved) => {
                 let dump = open(&dumped);
                 prop_assert_eq!(all_of(&dump, origin), all_of(&source, origin));

@@ -9,14 +9,15 @@ use std::io::{self, Write};
 
 use super::container::{Footer, INDEX_ENTRY_BYTES, MAX_FRAMES, Preamble, Reach};
 use super::frame::{self, FRAME_BYTES};
-use super::place_after;
-use crate::store::aligned::AlignedBuffer;
-use crate::store::error::{EntryFault, StoreError};
+use crate::store::bounds::Bounds;
+use crate::store::error::StoreError;
 use crate::store::format::{
     EXCEPTION_BYTES, Exception, HEADER_BYTES, Header, Layout, MAGIC, MAX_DEVICE, Place, VERSION,
 };
+use crate::store::pieces::{Direction, PieceReader, settled_areas};
+use crate::store::reader::{layout_of, read_header};
 use crate::store::source::Source;
-use crate::units::{ChunkSize, SECTOR_BYTES, Sectors};
+use crate::units::Sectors;
 
 /// How many entries that cannot be right a dump holds at most: 1 KiB of them.
 pub(super) const MAX_FAULTS: u64 = 64;
@@ -92,8 +93,17 @@ pub enum SaveError {
     CalledOff,
 }
 
-/// Saves header and areas of the store on `source`; `origin` is the size of the origin, where it is
-/// known. Asks `called_off` before each read. Memory is bounded, whatever the chunk size.
+/// What is known of a store besides its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// The size of the origin.
+    pub origin: Option<Sectors>,
+    /// The last number of the status line of a snapshot in use; 0 where nobody has told: see
+    /// [`Store::with_metadata_in_use`](crate::store::Store::with_metadata_in_use).
+    pub metadata_in_use: Sectors,
+}
+
+/// Saves header and areas of the store on `source`. Asks `called_off` before each read. Memory is bounded, whatever the chunk size.
 ///
 /// A snapshot that was invalidated is saved like any other.
 ///
@@ -102,23 +112,26 @@ pub enum SaveError {
 /// [`Saved::ending`] tells.
 pub fn save(
     source: &impl Source,
-    origin: Option<Sectors>,
+    known: Known,
     into: &mut impl Write,
     called_off: impl Fn() -> bool,
 ) -> Result<Saved, SaveError> {
-    let header_bytes = read_header(source)?;
+    let Known { origin, metadata_in_use } = known;
+    let header_bytes = store_header(source)?;
     let header = Header::decode(&header_bytes);
     let origin_size = origin.filter(|size| *size <= MAX_DEVICE).unwrap_or_default();
     let preamble = Preamble { cow_size: source.size(), origin_size, header: header_bytes };
     let mut frames = Frames::new(into);
     frames.write(&preamble.encode())?;
     let mut examiner = None;
-    let ending = match layout_of(header) {
+    let ending = match areas_of(header, source.block_bytes()) {
         _ if header.magic == 0 => Ending::New,
         Err(error) => Ending::Header(error),
         Ok(layout) => {
-            let examiner = examiner.insert(Examiner::new(layout, source.size(), origin));
-            walk(source, examiner, &mut frames, called_off)?
+            let bounds = Bounds::new(layout, source.size(), origin);
+            let settled = settled_areas(source, layout, metadata_in_use);
+            let pieces = PieceReader::new(source, bounds, settled, Direction::Forwards);
+            walk(pieces, examiner.insert(Examiner::new(bounds)), &mut frames, called_off)?
         }
     };
     let (metadata_bytes, dump_bytes) = frames.finish(ending.reach())?;
@@ -128,70 +141,41 @@ pub fn save(
     Ok(Saved { exceptions, metadata_bytes, dump_bytes, faults, first_fault, invalid, ending })
 }
 
-fn read_header(source: &impl Source) -> Result<[u8; HEADER_BYTES], SaveError> {
-    let block_bytes = source.block_bytes();
-    let needed = Sectors(u64::from(block_bytes) / SECTOR_BYTES);
-    let too_small = StoreError::TooSmall { size: source.size(), needed };
-    if source.size() < needed {
-        return Err(too_small.into());
-    }
-    let mut block = AlignedBuffer::new(block_bytes as usize);
-    read(source, 0, block.as_mut_slice())?;
-    let Some(bytes) = block.as_slice().first_chunk::<HEADER_BYTES>() else {
-        return Err(too_small.into());
-    };
-    match Header::decode(bytes).magic {
-        0 | MAGIC => Ok(*bytes),
-        magic => Err(StoreError::NotAStore { magic }.into()),
+/// The header, unless something else is there.
+fn store_header(source: &impl Source) -> Result<[u8; HEADER_BYTES], StoreError> {
+    let bytes = read_header(source)?;
+    match Header::decode(&bytes).magic {
+        0 | MAGIC => Ok(bytes),
+        magic => Err(StoreError::NotAStore { magic }),
     }
 }
 
 /// Where the areas are, where the header tells.
-fn layout_of(header: Header) -> Result<Layout, StoreError> {
-    let sectors = header.chunk_sectors;
-    let layout = ChunkSize::from_sectors(sectors).and_then(Layout::new);
-    let layout = layout.ok_or(StoreError::ChunkSize { sectors })?;
-    if header.version != VERSION {
-        return Err(StoreError::UnknownVersion { version: header.version });
+fn areas_of(header: Header, block_bytes: u32) -> Result<Layout, StoreError> {
+    let layout = layout_of(header, block_bytes)?;
+    match header.version {
+        VERSION => Ok(layout),
+        version => Err(StoreError::UnknownVersion { version }),
     }
-    Ok(layout)
-}
-
-fn read(source: &impl Source, at_bytes: u64, into: &mut [u8]) -> Result<(), StoreError> {
-    let bytes = into.len();
-    source.read_at(at_bytes, into).map_err(|source| StoreError::Read { at_bytes, bytes, source })
 }
 
 /// Saves piece after piece, to the end of the store.
 fn walk(
-    source: &impl Source,
+    mut pieces: PieceReader<'_, impl Source>,
     examiner: &mut Examiner,
     frames: &mut Frames<impl Write>,
     called_off: impl Fn() -> bool,
 ) -> Result<Ending, SaveError> {
-    let chunk_bytes = examiner.layout.chunk_size().bytes();
-    if chunk_bytes < u64::from(source.block_bytes()) {
-        let sectors = examiner.layout.chunk_size().sectors() as u32;
-        let block_bytes = source.block_bytes();
-        return Ok(Ending::Header(StoreError::ChunkBelowBlock { sectors, block_bytes }));
-    }
-    let piece_bytes = chunk_bytes.min(FRAME_BYTES as u64) as usize;
     loop {
         if called_off() {
             return Err(SaveError::CalledOff);
         }
-        let Place { area, .. } =
-            place_after(frames.saved_bytes, examiner.layout.exceptions_per_area());
-        let cow_chunks = examiner.cow_chunks;
-        let chunk = examiner.layout.area_chunk(area).filter(|chunk| *chunk < cow_chunks);
-        let Some(chunk) = chunk else {
-            return Ok(Ending::Device(StoreError::AreaOutside { area, cow_chunks }));
+        let piece = match pieces.piece(examiner.place) {
+            Ok(piece) => frames.take(piece),
+            Err(error @ StoreError::AreaOutside { .. }) => return Ok(Ending::Device(error)),
+            Err(error) => return Ok(Ending::Unreadable(error)),
         };
-        let at_bytes = chunk * chunk_bytes + frames.saved_bytes % chunk_bytes;
-        let piece = frames.room_for(piece_bytes);
-        if let Err(error) = read(source, at_bytes, piece) {
-            return Ok(Ending::Unreadable(error));
-        }
+        let piece_bytes = piece.len();
         let ending = examiner.examine(piece);
         frames.keep(piece_bytes)?;
         if let Some(ending) = ending {
@@ -202,9 +186,7 @@ fn walk(
 
 /// Looks at every entry on its way into the dump.
 struct Examiner {
-    layout: Layout,
-    cow_chunks: u64,
-    origin_chunks: u64,
+    bounds: Bounds,
     place: Place,
     exceptions: u64,
     faults: u64,
@@ -212,17 +194,8 @@ struct Examiner {
 }
 
 impl Examiner {
-    fn new(layout: Layout, cow_size: Sectors, origin: Option<Sectors>) -> Self {
-        let chunk = layout.chunk_size();
-        Self {
-            layout,
-            cow_chunks: cow_size.0 / chunk.sectors(),
-            origin_chunks: chunk.chunks_in(origin.unwrap_or(MAX_DEVICE).min(MAX_DEVICE)),
-            place: Place::default(),
-            exceptions: 0,
-            faults: 0,
-            first_fault: None,
-        }
+    fn new(bounds: Bounds) -> Self {
+        Self { bounds, place: Place::default(), exceptions: 0, faults: 0, first_fault: None }
     }
 
     /// Says whether the store ends in this piece. Puts zeroes where too much is wrong.
@@ -233,7 +206,7 @@ impl Examiner {
             if exception.is_end() {
                 return Some(self.examine_remains(&mut entries[index..]));
             }
-            if let Some(fault) = self.fault_of(exception) {
+            if let Some(fault) = self.bounds.fault_of(exception) {
                 let place = self.place;
                 if self.faults == MAX_FAULTS {
                     entries[index..].fill([0; EXCEPTION_BYTES]);
@@ -243,7 +216,7 @@ impl Examiner {
                 self.first_fault.get_or_insert(StoreError::Entry { place, exception, fault });
             }
             self.exceptions += 1;
-            self.place = self.layout.after(self.place);
+            self.place = self.bounds.layout.after(self.place);
         }
         None
     }
@@ -253,8 +226,8 @@ impl Examiner {
         let mut strange = self.faults;
         for index in 0..entries.len() {
             let entry = &entries[index];
-            let is_strange =
-                *entry != [0; EXCEPTION_BYTES] && self.fault_of(Exception::decode(entry)).is_some();
+            let is_strange = *entry != [0; EXCEPTION_BYTES]
+                && self.bounds.fault_of(Exception::decode(entry)).is_some();
             strange += u64::from(is_strange);
             if strange > MAX_FAULTS {
                 entries[index..].fill([0; EXCEPTION_BYTES]);
@@ -263,27 +236,13 @@ impl Examiner {
         }
         Ending::Store
     }
-
-    /// All that can be said of an entry alone.
-    fn fault_of(&self, exception: Exception) -> Option<EntryFault> {
-        let Self { cow_chunks, origin_chunks, .. } = *self;
-        if exception.new_chunk >= cow_chunks {
-            Some(EntryFault::NewOutside { cow_chunks })
-        } else if self.layout.is_metadata(exception.new_chunk) {
-            Some(EntryFault::NewIsMetadata)
-        } else if exception.old_chunk >= origin_chunks {
-            Some(EntryFault::OldOutside { origin_chunks })
-        } else {
-            None
-        }
-    }
 }
 
 /// Collects pieces and writes them, a frame at a time.
 struct Frames<'a, W> {
     into: &'a mut W,
     /// The frame that is being filled.
-    frame: AlignedBuffer,
+    frame: Vec<u8>,
     filled: usize,
     /// The length of each frame in the dump, as the index has it.
     index: Vec<u8>,
@@ -294,13 +253,16 @@ struct Frames<'a, W> {
 
 impl<'a, W: Write> Frames<'a, W> {
     fn new(into: &'a mut W) -> Self {
-        let frame = AlignedBuffer::new(FRAME_BYTES);
+        let frame = vec![0; FRAME_BYTES];
         Self { into, frame, filled: 0, index: Vec::new(), saved_bytes: 0, written_bytes: 0 }
     }
 
-    /// Where the next piece goes. Pieces are of one length, and a frame is some of them.
-    fn room_for(&mut self, piece_bytes: usize) -> &mut [u8] {
-        &mut self.frame.as_mut_slice()[self.filled..][..piece_bytes]
+    /// Copies the next piece into the frame, to be looked at before it is kept. Pieces are of one
+    /// length, and a frame is some of them.
+    fn take(&mut self, piece: &[u8]) -> &mut [u8] {
+        let room = &mut self.frame[self.filled..][..piece.len()];
+        room.copy_from_slice(piece);
+        room
     }
 
     fn keep(&mut self, piece_bytes: usize) -> Result<(), SaveError> {
@@ -316,8 +278,7 @@ impl<'a, W: Write> Frames<'a, W> {
         if (self.index.len() / INDEX_ENTRY_BYTES) as u64 >= MAX_FRAMES {
             return Err(SaveError::TooLarge);
         }
-        let packed =
-            frame::pack(&self.frame.as_slice()[..self.filled]).map_err(SaveError::Write)?;
+        let packed = frame::pack(&self.frame[..self.filled]).map_err(SaveError::Write)?;
         self.filled = 0;
         // A frame is not longer than its bound, which fits.
         self.index.extend_from_slice(&(packed.len() as u32).to_le_bytes());

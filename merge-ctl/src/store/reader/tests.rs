@@ -1,7 +1,9 @@
 //! The reader against images made by hand: what is right, and each way to be wrong.
 
 use super::*;
+use crate::store::format::EXCEPTION_BYTES;
 use crate::store::image::Image;
+use crate::store::pieces::PIECE_BYTES;
 use crate::store::source::MemorySource;
 
 fn open(bytes: Vec<u8>) -> Result<Opened<MemorySource>, StoreError> {
@@ -153,7 +155,7 @@ fn without_the_origins_size_an_old_chunk_is_still_on_some_device() {
     let mut image = Image::written(1, &[3], |_| false);
     image.put((0, 0), u64::MAX, 2);
     assert!(matches!(fault(&image, None), (_, EntryFault::OldOutside { .. })));
-    assert_eq!(image.open(Some(4)).origin_chunks, 4);
+    assert_eq!(image.open(Some(4)).bounds.origin_chunks, 4);
 }
 
 #[test]
@@ -210,7 +212,7 @@ fn large_areas_are_read_in_pieces() {
     }
     let mut store = image.open(None);
     // Room for the data that the exceptions name; nothing reads it.
-    store.cow_chunks = per_piece as u64 + 4;
+    store.bounds.cow_chunks = per_piece as u64 + 4;
     let survey = store.survey(|_| {}).unwrap();
     assert_eq!(survey.exceptions, per_piece as u64 + 2);
     let runs: Vec<Run> = store.runs(survey.end).map(Result::unwrap).collect();
