@@ -8,6 +8,7 @@
 pub mod calibrate;
 pub mod cost;
 pub mod dm;
+pub mod human;
 pub mod lvm;
 pub mod merge;
 pub mod model;

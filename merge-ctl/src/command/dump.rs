@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow, bail};
-use merge_ctl::output::human;
+use merge_ctl::human;
 use merge_ctl::store::dump::{self, Ending, Known, SaveError, Saved};
 use tokio::task::spawn_blocking;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use merge_ctl::dm::{Control, Host, SnapshotStatus, Usage, holders, resolve};
+use merge_ctl::human;
 use merge_ctl::lvm::lvm2::{Lvm, MergeStart};
 use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::handover::Handover;
@@ -14,7 +15,7 @@ use merge_ctl::merge::live::LiveExecutor;
 use merge_ctl::merge::memory::LockedMemory;
 use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal, Way};
 use merge_ctl::model::Model;
-use merge_ctl::output::{advice, human};
+use merge_ctl::output::advice;
 use merge_ctl::probe::Probe;
 use merge_ctl::sampler::Sampler;
 

@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target, Usage, resolve};
-use merge_ctl::output::human;
+use merge_ctl::human;
 use merge_ctl::sample::Owner;
 use merge_ctl::units::DeviceNumber;
 use serde::Serialize;

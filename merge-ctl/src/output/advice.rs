@@ -1,8 +1,8 @@
 //! What the operator can do next: the same words on screen and in the summary. They are the model's
 //! advice; here is only where they are shown.
 
+use crate::human::printable;
 use crate::model::{Model, State};
-use crate::output::human::printable;
 use crate::sample::Owner;
 
 /// What has to be done next: all that the leading cause advises, in one paragraph. Empty while the

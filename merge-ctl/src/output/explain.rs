@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::json::{self, Probes, SizeBucket};
-use super::{human, plain};
+use super::plain;
+use crate::human;
 use crate::model::causes::{self, Figure, Finding, Value};
 use crate::model::{Cause, DiskPair, DiskUse, Model, OpUse};
 use crate::sample::Phase;

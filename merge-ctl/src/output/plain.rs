@@ -5,8 +5,9 @@
 
 use std::fmt::Write as _;
 
+use crate::human;
 use crate::model::{Latency, Model, Relation, Stall};
-use crate::output::{advice, human};
+use crate::output::advice;
 use crate::sample::{MergeIdentity, Owner, Phase, ProbeReport, ProbeTier};
 
 /// What the tier of the probes is called.

@@ -2,8 +2,8 @@
 //! knowing before a merge begins.
 
 use super::plan_picture::{Paper, histogram, map};
-use super::{human, plan_tables as tables};
-use crate::cost::TimeRange;
+use super::plan_tables as tables;
+use crate::human;
 use crate::plan::costs::{CostSource, DeviceCost, LARGE_BYTES, MergeCosts};
 use crate::plan::{Plan, Work};
 
@@ -137,7 +137,7 @@ impl Page<'_> {
     fn times(&mut self, plan: &Plan) {
         match &plan.costs {
             Ok(costs) => {
-                self.line("time", &spans(plan.time));
+                self.line("time", &human::span_or_unknown(plan.time));
                 self.line("", &made(costs, plan));
             }
             Err(reason) => self.line("time", &format!("not known: {reason}")),
@@ -150,14 +150,16 @@ impl Page<'_> {
                 human::count(run.old_chunk)
             );
             if let Some(time) = largest.time {
-                let wait = span(&time);
+                let wait = human::span(&time);
                 figure.push_str(&format!(": a write into it may wait {wait}"));
             }
             self.line("largest run", &figure);
         }
         let single = human::counted(plan.work.chunks, "run");
         let single = match plan.single_time {
-            Some(time) => format!("{single} if chunks were merged one at a time: {}", span(&time)),
+            Some(time) => {
+                format!("{single} if chunks were merged one at a time: {}", human::span(&time))
+            }
             None => format!("{single} if chunks were merged one at a time"),
         };
         self.line("without runs", &single);
@@ -174,7 +176,7 @@ fn origin_title(plan: &Plan) -> String {
 /// How the time was made, in a sentence or two.
 fn made(costs: &MergeCosts, plan: &Plan) -> String {
     let chunk_bytes = plan.work.chunk_bytes;
-    let run = span(&costs.time_of_run(chunk_bytes, chunk_bytes));
+    let run = human::span(&costs.time_of_run(chunk_bytes, chunk_bytes));
     let CostSource::Measured { cow, real, reads, .. } = &costs.source else {
         return format!("made of the costs that were given: {run} for a run of one chunk");
     };
@@ -195,21 +197,6 @@ fn made(costs: &MergeCosts, plan: &Plan) -> String {
         device(cow),
         device(real)
     )
-}
-
-/// A range of time, or a dash.
-pub(super) fn spans(range: Option<TimeRange>) -> String {
-    range.map_or_else(|| human::UNKNOWN.to_owned(), |range| span(&range))
-}
-
-/// A range of time, finer than seconds where it is short.
-pub(super) fn span(range: &TimeRange) -> String {
-    if range.high_s >= 10.0 {
-        return human::left(range);
-    }
-    // Not negative, and short: fits.
-    let [low, high] = [range.low_s, range.high_s].map(|s| human::duration((s * 1e9) as u64));
-    if low == high { format!("about {low}") } else { format!("{low} … {high}") }
 }
 
 /// Prose in rows, broken between words, never between a figure and its unit.

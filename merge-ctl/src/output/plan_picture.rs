@@ -1,6 +1,7 @@
 //! The pictures in a plan: runs by size, and where on the origin the chunks lie.
 
-use super::{human, plain};
+use super::plain;
+use crate::human;
 use crate::plan::Plan;
 
 /// Rows of the map, at most.

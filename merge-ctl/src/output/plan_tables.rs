@@ -1,7 +1,6 @@
 //! The later parts of a plan: other snapshots, other chunk sizes, and the offline order.
 
-use super::human;
-use super::plan::{span, spans};
+use crate::human;
 use crate::plan::Plan;
 use crate::plan::offline::Faster;
 use crate::plan::replay::{ChunkSizeRow, Counts};
@@ -82,7 +81,7 @@ fn chunk_size(row: &ChunkSizeRow) -> String {
         most(counts, counts.chunks_high),
         bound(counts, bytes),
         most(counts, counts.runs_high),
-        spans(row.time),
+        human::span_or_unknown(row.time),
     )
 }
 
@@ -112,7 +111,7 @@ pub(super) fn offline(plan: &Plan) -> String {
             Some(Faster::No) => "that would be slower",
             _ => "whether that would be faster is open",
         };
-        text.push_str(&format!(" It would take {}: {verdict}.", span(time)));
+        text.push_str(&format!(" It would take {}: {verdict}.", human::span(time)));
     }
     text.push_str(" This version of merge-ctl cannot do that.");
     if !plan.siblings.is_empty() {

@@ -8,8 +8,8 @@ use ratatui::widgets::{Block, Cell, Row, Table, TableState};
 
 use super::keys::{Action, action};
 use super::theme::{Theme, state_word};
+use crate::human;
 use crate::model::State;
-use crate::output::human;
 
 /// One merge on offer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use ratatui::text::Line;
 use super::text::{cut, fit, part, wrap};
 use super::theme::{Theme, state_word};
 use super::{ViewState, phases, progress, stacked, stalls, verdict, writes};
+use crate::human;
 use crate::model::Model;
-use crate::output::{advice, human, plain};
+use crate::output::{advice, plain};
 
 /// From this height on the last row is the keys'.
 const KEYS_FROM: u16 = 6;

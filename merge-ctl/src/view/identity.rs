@@ -10,8 +10,9 @@ use ratatui::widgets::Block;
 use super::ViewState;
 use super::text::{cut, fit, part, width};
 use super::theme::{Theme, state_word};
+use crate::human;
 use crate::model::{Model, State};
-use crate::output::{human, plain};
+use crate::output::plain;
 
 /// Columns of the title beside the name: the tool's name, corners, air.
 const FIXED: u16 = 18;

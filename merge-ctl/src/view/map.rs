@@ -9,8 +9,8 @@ use ratatui::text::{Line, Span};
 
 use super::text::{cut, width};
 use super::theme::Theme;
+use crate::human;
 use crate::model::{MapCell, Model};
-use crate::output::human;
 
 /// Columns of a frame's corners.
 const CORNERS: usize = 2;

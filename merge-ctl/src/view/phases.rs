@@ -7,8 +7,8 @@ use ratatui::text::{Line, Span};
 use super::stacked;
 use super::text::{cut, figure, fit, part, right, wrap};
 use super::theme::Theme;
+use crate::human;
 use crate::model::Model;
-use crate::output::human;
 use crate::sample::{Phase, ProbeTier};
 
 /// Columns of one entry of the short legend, its gap included.

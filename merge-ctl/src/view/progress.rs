@@ -8,8 +8,9 @@ use ratatui::text::{Line, Span};
 
 use super::text::{Part, figure, fit, part};
 use super::theme::Theme;
+use crate::human;
 use crate::model::{Ahead, Model, State};
-use crate::output::{human, plain};
+use crate::output::plain;
 
 /// From this width on the runs left have a place of their own, and the largest of them is told.
 const ROOMY: u16 = 100;

@@ -7,8 +7,8 @@ use ratatui::text::{Line, Span};
 use super::stacked;
 use super::text::right;
 use super::theme::Theme;
+use crate::human;
 use crate::model::{Model, PhaseTime};
-use crate::output::human;
 use crate::sample::Run;
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {

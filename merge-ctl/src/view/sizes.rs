@@ -8,8 +8,9 @@ use ratatui::text::{Line, Span};
 
 use super::text::{left, right};
 use super::theme::Theme;
+use crate::human;
 use crate::model::{Model, RunSizeBucket};
-use crate::output::{human, plain};
+use crate::output::plain;
 
 const LABEL: usize = 9;
 const SHARE: usize = 5;

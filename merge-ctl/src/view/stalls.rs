@@ -6,8 +6,8 @@ use ratatui::text::Line;
 
 use super::text::{fit, part, wrap};
 use super::theme::Theme;
+use crate::human;
 use crate::model::{Model, Stall};
-use crate::output::human;
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
     let room = super::region(frame, area, " stalls (UTC) ".into(), theme);

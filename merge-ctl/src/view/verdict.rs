@@ -11,8 +11,9 @@ use super::ViewState;
 use super::keys::KEYS;
 use super::text::{cut, figure, fit, part, wrap};
 use super::theme::Theme;
+use crate::human;
 use crate::model::Model;
-use crate::output::{advice, human, plain};
+use crate::output::{advice, plain};
 use crate::sample::ProbeTier;
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewState) {

@@ -6,8 +6,9 @@ use ratatui::text::{Line, Span};
 
 use super::text::{cut, figure, fit, left, part, right, width, wrap};
 use super::theme::Theme;
+use crate::human;
 use crate::model::{Latency, Model, Relation, Write, Writes};
-use crate::output::{human, plain};
+use crate::output::plain;
 
 const AGE: usize = 7;
 const MARK: usize = 7;

@@ -299,7 +299,7 @@ fn a_failed_merge_is_explained_and_left_alone() {
 /// Sectors in the chunks of the testbed below.
 const LARGE_CHUNK: u64 = 32;
 /// How many chunks it has; one area of metadata describes twice as many.
-const LARGE_CHUNKS: u64 = 500;
+const LARGE_CHUNKS: u64 = 1_000;
 
 /// Writes into chunks that are to be merged last, until told to stop.
 fn write_into_old_chunks(bed: &Testbed, chunks: &[u64], seed: u64, stop: &AtomicBool) {

@@ -3,7 +3,7 @@
 use super::measured::longest_chunks;
 use super::thresholds::{LONG_COPY_BYTES, SHORT_RUN};
 use super::{Cause, Finding, Value, advice};
-use crate::output::human;
+use crate::human;
 use crate::units::ChunkSize;
 
 /// The runs that a merge will make of an exception store.

@@ -6,8 +6,8 @@ use super::thresholds::{
     WORTH_SAYING,
 };
 use super::{Cause, Finding, Measured, Value, advice};
+use crate::human;
 use crate::model::Model;
-use crate::output::human;
 use crate::sample::Phase;
 
 /// All that is worth saying, the largest share first. Never empty.

@@ -4,7 +4,7 @@
 use super::measured::Latencies;
 use super::thresholds::{SLOW_NS, SLOWER, WORTH_SAYING};
 use super::{Cause, Finding, Measured, Value, advice};
-use crate::output::human;
+use crate::human;
 use crate::sample::Phase;
 
 /// One of the two devices.

@@ -2,8 +2,8 @@
 
 use super::slow::{self, Side};
 use super::{Cause, Finding, Measured, Value, advice};
+use crate::human;
 use crate::model::{Stall, StallCause};
-use crate::output::human;
 use crate::sample::Phase;
 
 /// The stall that lasts.

@@ -1,8 +1,8 @@
 //! What is wrong, or over: decided by the state, whatever the time was spent on.
 
 use super::{Cause, Finding, Value, advice};
+use crate::human;
 use crate::model::{Model, State};
-use crate::output::human;
 use crate::sample::{End, Phase};
 
 /// What the state says; nothing where the merge goes on.

@@ -120,7 +120,13 @@ impl Costs {
         let noise = (self.spread * scale).powi(2) / seen.runs.max(1.0) + seen.blur_s.powi(2);
         let off = seen.seconds - expected;
         self.follow_spread(off, from_costs + seen.blur_s.powi(2), scale, seen.runs);
-        let limit = CUT * (from_costs + noise).sqrt();
+        // Rounding can leave the uncertainty of far-off figures a little below nothing.
+        let limit = CUT * (from_costs + noise).max(0.0).sqrt();
+        if !(off.is_finite() && limit.is_finite()) {
+            // Figures that no merge has: what comes next is the first again.
+            *self = Self::default();
+            return;
+        }
         self.hiccups.add((off - limit).max(0.0), seen.seconds.min(expected.max(0.0) + limit));
         update(&mut self.mean, &mut self.covariance, h, off.clamp(-limit, limit), noise);
         self.observations += 1;

@@ -165,6 +165,21 @@ pub fn left(left: &TimeRange) -> String {
     if low == high { format!("about {low}") } else { format!("{low} … {high}") }
 }
 
+/// A range of time before anything is under way, finer than seconds where it is short.
+pub fn span(range: &TimeRange) -> String {
+    if range.high_s >= 10.0 {
+        return left(range);
+    }
+    // Not negative, and short: fits.
+    let [low, high] = [range.low_s, range.high_s].map(|s| duration((s * 1e9) as u64));
+    if low == high { format!("about {low}") } else { format!("{low} … {high}") }
+}
+
+/// The same, or a dash.
+pub fn span_or_unknown(range: Option<TimeRange>) -> String {
+    range.map_or_else(|| UNKNOWN.to_owned(), |range| span(&range))
+}
+
 /// The time of day of a second since 1970, UTC: `10:42:07`.
 pub fn clock_utc(unix_s: u64) -> String {
     let second = unix_s % 86_400;
