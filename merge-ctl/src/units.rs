@@ -43,7 +43,7 @@ impl Sub for Sectors {
 
 impl fmt::Display for Sectors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} sectors", self.0)
+        write!(f, "{} {}", self.0, if self.0 == 1 { "sector" } else { "sectors" })
     }
 }
 

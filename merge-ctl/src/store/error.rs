@@ -42,7 +42,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Not even the header and the first area fit.
-    #[error("the device has {size}, an exception store needs {needed} at least")]
+    #[error("too short for an exception store: it has {size}, the least is {needed}")]
     TooSmall {
         /// The size of the device.
         size: Sectors,
