@@ -20,7 +20,7 @@ mod testbed;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -174,15 +174,19 @@ fn run(words: &[String]) -> anyhow::Result<()> {
         case.write(&bed);
         bed.slow_down_one("cow", case.cow_ms);
         bed.slow_down_one("real", case.real_ms);
-        let outcome = with_writers(&bed, case, || runtime.block_on(merge(&bed, case, record)));
+        let outcome =
+            with_writers(&bed, case, |go| runtime.block_on(merge(&bed, case, record, go)));
         bed.slow_down(0);
         say(&Line::Result(outcome?))?;
     }
     Ok(())
 }
 
-/// Merges the snapshot, and tells what was predicted meanwhile.
-async fn merge(bed: &Testbed, case: &Case, record: bool) -> anyhow::Result<Outcome> {
+/// Between two writes of an application.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Merges the snapshot, lets the writers go, and tells what was predicted meanwhile.
+async fn merge(bed: &Testbed, case: &Case, record: bool, go: &Stage) -> anyhow::Result<Outcome> {
     let control = Control::open()?;
     let host = Host::read(&control)?;
     let snapshot = host.by_name(&bed.dm("snap")).context("no snapshot")?;
@@ -206,6 +210,7 @@ async fn merge(bed: &Testbed, case: &Case, record: bool) -> anyhow::Result<Outco
     }
     let mut followed = Followed::new(case.name.to_owned(), identity, &first);
     handover.begin(&mut LiveExecutor::new(sampler.control(), [plan.origin, plan.snapshot]))?;
+    go.set(Stage::GO);
     let mut ticker = interval(SAMPLE_EVERY);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -232,31 +237,55 @@ async fn merge(bed: &Testbed, case: &Case, record: bool) -> anyhow::Result<Outco
 }
 
 /// Does something while applications write to the origin, where the case has any.
-fn with_writers<T>(bed: &Testbed, case: &Case, act: impl FnOnce() -> T) -> T {
-    let stop = AtomicBool::new(false);
+///
+/// They begin when they are told to: preflight looks for users of the origin in other processes
+/// only, and could not say who has it open.
+fn with_writers<T>(bed: &Testbed, case: &Case, act: impl FnOnce(&Stage) -> T) -> T {
+    let stage = Stage::default();
     thread::scope(|scope| {
         for writer in 0..case.writers {
-            let stop = &stop;
-            scope.spawn(move || write_until(bed, writer, stop));
+            let stage = &stage;
+            scope.spawn(move || write_while(bed, writer, stage));
         }
-        let result = act();
-        stop.store(true, Ordering::Relaxed);
+        let result = act(&stage);
+        stage.set(Stage::STOP);
         result
     })
 }
 
+/// What the writers are to do.
+#[derive(Default)]
+struct Stage(AtomicU8);
+
+impl Stage {
+    const WAIT: u8 = 0;
+    const GO: u8 = 1;
+    const STOP: u8 = 2;
+
+    fn set(&self, stage: u8) {
+        self.0.store(stage, Ordering::Relaxed);
+    }
+
+    fn is(&self, stage: u8) -> bool {
+        self.0.load(Ordering::Relaxed) == stage
+    }
+}
+
 /// Writes blocks at random places of the origin, with a pause after each.
-fn write_until(bed: &Testbed, writer: u64, stop: &AtomicBool) {
+fn write_while(bed: &Testbed, writer: u64, stage: &Stage) {
+    while stage.is(Stage::WAIT) {
+        thread::sleep(PAUSE);
+    }
     let file = bed.open("origin");
     let mut buffer = AlignedBuffer::new(BLOCK);
     let blocks = bed.bytes() / BLOCK as u64;
     let mut turn = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while stage.is(Stage::GO) {
         let block = mix(writer << 32 | turn) % blocks;
         stamp(buffer.as_mut(), turn, block);
         let written = file.write_all_at(buffer.as_mut(), block * BLOCK as u64);
         written.unwrap_or_else(|error| panic!("a write to block {block} failed: {error}"));
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(PAUSE);
         turn += 1;
     }
 }

@@ -24,30 +24,19 @@ mod writers;
 
 use std::io::Write as _;
 use std::ops::Range;
-use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use merge_ctl::store::{FileSource, Opened, Run, Store, Usage};
 use merge_ctl::units::Sectors;
-use serde_json::Value;
 
 use self::case::{Case, Filling, Way};
 use self::rig::{Rig, cow_path};
 use self::tally::{Outcome, Tally};
+use crate::merge_ctl::planned_runs;
 
 /// Runs other seeds than these.
 const SEEDS_VARIABLE: &str = "DIFFERENTIAL_SEED";
 const SEEDS: Range<u64> = 0..300;
-
-/// The runs that a user is told to expect, by `merge-ctl plan`.
-fn predicted_runs(cow: &Path) -> Vec<Run> {
-    let arguments = ["plan", "--json", "--runs", "--no-calibrate"];
-    let output = Command::new("merge-ctl").args(arguments).arg(cow).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
-    serde_json::from_value(plan["runs"].clone()).unwrap()
-}
 
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
@@ -88,7 +77,7 @@ fn merges_as_predicted(rig: &mut Rig, case: &Case) -> Outcome {
         rig.reload(case);
     }
     let content = rig.snapshot_content(case);
-    let predicted = predicted_runs(&cow_path());
+    let predicted = planned_runs(cow_path());
     let usage = rig.usage();
     let told = the_store_agrees_with_itself(case, &predicted);
     let status = Usage { allocated: usage.allocated, metadata: usage.metadata };
@@ -115,7 +104,7 @@ fn merge(rig: &mut Rig, case: &Case, predicted: &[Run]) -> (usize, Vec<Run>) {
     if case.way == Way::Interrupted {
         merged = rig.interrupt();
         let rest = predicted.get(merged.len()..).unwrap_or_default();
-        assert_same_runs(&predicted_runs(&cow_path()), rest);
+        assert_same_runs(&planned_runs(cow_path()), rest);
         rig.go_on(case);
     }
     let before = merged.len();

@@ -12,7 +12,7 @@ use super::merge_ctl::{Running, merge_ctl};
 use super::testbed::{AlignedBuffer, BLOCK, Testbed, dmsetup, mix, run, stamp};
 
 /// What `merge-ctl explain` found, after so many seconds at the most.
-fn explain(name: &str, seconds: u32, more: &[&str]) -> Value {
+pub(crate) fn explain(name: &str, seconds: u32, more: &[&str]) -> Value {
     let time = format!("{seconds}s");
     let mut arguments = vec!["explain", "--json", "--for", &time, name];
     arguments.extend(more);
@@ -32,7 +32,7 @@ fn print_text(name: &str) {
 }
 
 #[track_caller]
-fn assert_cause(found: &Value, cause: &str) {
+pub(crate) fn assert_cause(found: &Value, cause: &str) {
     assert_eq!(found["cause"], cause, "{found:#}");
     assert_eq!(found["findings"][0]["cause"], cause);
     assert_eq!(found["schema"], 1);

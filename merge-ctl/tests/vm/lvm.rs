@@ -4,7 +4,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::merge_ctl::{merge_ctl, promised_runs_of};
+use super::explain::{assert_cause, explain};
+use super::merge_ctl::{merge_ctl, planned_runs, promised_runs_of};
 use super::testbed::{AlignedBuffer, BLOCK, dmsetup, mix, run, stamp};
 
 /// A volume group on a loop device, with one volume and a snapshot of it.
@@ -86,6 +87,12 @@ fn start_merges_a_logical_volume_and_lvm_drops_the_snapshot() {
     group.write_snapshot();
     let promised_content = group.content("snap");
     let promised = promised_runs_of(&group.path("snap-cow"));
+    assert_eq!(planned_runs(group.volume("snap")), promised);
+    let outlook = explain(&group.volume("snap"), 1, &[]);
+    assert_eq!(
+        (&outlook["merging"], &outlook["findings"][0]["figures"]["runs"]),
+        (&false.into(), &promised.len().into())
+    );
 
     let ended = merge_ctl(&["start", "--yes", "--output", "json", &group.volume("snap")]).expect(0);
 
@@ -106,6 +113,7 @@ fn monitor_sees_a_merge_that_lvconvert_started() {
     let promised = promised_runs_of(&group.path("snap-cow"));
     let throttled = Throttled::new();
     lvm(&["lvconvert", "-q", "--merge", "-b", &group.volume("snap")]);
+    assert_eq!(explain(&group.volume("data"), 1, &[])["merging"], true);
 
     let ended = merge_ctl(&["monitor", "--output", "json", &group.volume("data")]).expect(0);
 
@@ -145,5 +153,6 @@ fn a_volume_in_use_merges_at_its_next_activation() {
     assert!(ended.stderr.contains("next activation"), "{}", ended.stderr);
     assert_eq!(ended.summary()["state"], "scheduled");
     assert!(dmsetup(&["table", "vgopen-data"]).contains("snapshot-origin"));
+    assert_cause(&explain(&group.volume("snap"), 1, &[]), "scheduled");
     drop(holder);
 }

@@ -1,5 +1,6 @@
 //! merge-ctl as its users meet it: the binary, its exit status, its JSON stream.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -144,4 +145,13 @@ pub(crate) fn promised_runs_of(cow: &std::path::Path) -> Vec<Run> {
         Opened::Usable(store) => store.survey_runs().unwrap().1,
         other => panic!("no exception store on {}: {other:?}", cow.display()),
     }
+}
+
+/// The runs that a user is told to expect, by `merge-ctl plan`.
+pub(crate) fn planned_runs(subject: impl AsRef<OsStr>) -> Vec<Run> {
+    let arguments = ["plan", "--json", "--runs", "--no-calibrate"];
+    let output = Command::new("merge-ctl").args(arguments).arg(subject).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_value(plan["runs"].clone()).unwrap()
 }
