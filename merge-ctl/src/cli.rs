@@ -20,7 +20,8 @@ Exit status:
   0  explained, also where the merge has failed
   1  another error
   2  wrong usage
-  6  a privilege or a kernel feature is missing";
+  6  a privilege or a kernel feature is missing
+  8  refused: there are no exceptions to read, or their device is suspended";
 
 const NAMES: &str = "as vg/lv, /dev/vg/lv, /dev/mapper/NAME, a device-mapper name, or /dev/dm-N";
 
