@@ -12,6 +12,5 @@ pub(crate) mod new_file;
 pub(crate) mod plan;
 pub(crate) mod start;
 pub(crate) mod status;
-#[allow(dead_code, reason = "the commands that read exceptions are built on it one by one")]
 pub(crate) mod subject;
 pub(crate) mod wish;

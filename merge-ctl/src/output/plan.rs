@@ -202,7 +202,7 @@ fn made(costs: &MergeCosts, plan: &Plan) -> String {
 /// Prose in rows, broken between words, never between a figure and its unit.
 fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut rows: Vec<String> = Vec::new();
-    for word in words(text) {
+    for word in human::words(text) {
         match rows.last_mut() {
             Some(row) if row.chars().count() + 1 + word.chars().count() <= room => {
                 row.push(' ');
@@ -212,23 +212,6 @@ fn wrap(text: &str, room: usize) -> Vec<String> {
         }
     }
     rows
-}
-
-/// The words of a text, a figure and its unit being one.
-fn words(text: &str) -> Vec<String> {
-    const UNITS: [&str; 11] = ["%", "ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut words: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        let unit = UNITS.contains(&word.trim_end_matches([',', '.', ':', ';', ')']));
-        match words.last_mut() {
-            Some(figure) if unit && figure.ends_with(|c: char| c.is_ascii_digit()) => {
-                figure.push(' ');
-                figure.push_str(word);
-            }
-            _ => words.push(word.to_owned()),
-        }
-    }
-    words
 }
 
 #[cfg(test)]

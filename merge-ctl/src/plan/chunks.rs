@@ -1,18 +1,14 @@
 //! Sets of chunks within a fixed amount of memory.
 
-use crate::store::duplicates::{ChunkSet, Seen};
+use crate::store::duplicates::{ChunkSet, ENTRY_BYTES, PAGE_BYTES, PAGE_CHUNKS, Seen};
 
 /// Memory that all sets of one walk may use together. With the program itself and the buffers it
 /// stays below 64 MiB, and it is enough for an origin of 1 TiB in chunks of 4 KiB.
 pub(crate) const WALK_BYTES: u64 = 44 << 20;
 
-/// Chunks of a set that share a piece of memory, and that piece, with its place in the index.
-const PAGE_CHUNKS: u64 = 32_768;
-const PAGE_BYTES: u64 = PAGE_CHUNKS / 8 + 64;
-
 /// What a set of chunks below `chunks` needs at the most.
 pub const fn set_bytes(chunks: u64) -> u64 {
-    chunks.div_ceil(PAGE_CHUNKS).saturating_mul(PAGE_BYTES)
+    chunks.div_ceil(PAGE_CHUNKS).saturating_mul((PAGE_BYTES + ENTRY_BYTES) as u64)
 }
 
 /// A set of chunks that knows its limit.

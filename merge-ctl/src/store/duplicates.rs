@@ -17,11 +17,12 @@ use std::collections::BTreeMap;
 /// search has at most 48 MiB.
 pub(super) const PAGES_BYTES: usize = 46 << 20;
 
-const PAGE_CHUNKS: u64 = 32_768;
+/// Chunks of a set that share a page.
+pub(crate) const PAGE_CHUNKS: u64 = 32_768;
 const PAGE_WORDS: usize = PAGE_CHUNKS as usize / 64;
-const PAGE_BYTES: usize = PAGE_WORDS * 8;
+pub(crate) const PAGE_BYTES: usize = PAGE_WORDS * 8;
 /// A page's share of the map that finds it, rounded up.
-const ENTRY_BYTES: usize = 64;
+pub(crate) const ENTRY_BYTES: usize = 64;
 /// The table is no longer than this, 1 MiB: enough for 8 TiB in chunks of 4 KiB.
 const TABLE_PAGES: u64 = 65_536;
 

@@ -3,6 +3,8 @@
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use crate::human;
+
 /// A piece of a line. What has the highest rank goes first when the room is short.
 pub(super) struct Part {
     rank: u8,
@@ -84,28 +86,11 @@ pub(super) fn left(text: &str, room: usize) -> String {
     text + &" ".repeat(pad)
 }
 
-/// The words of a text, a figure and its unit being one.
-fn words(text: &str) -> Vec<String> {
-    const UNITS: [&str; 9] = ["%", "ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB"];
-    let mut words: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        let unit = UNITS.contains(&word.trim_end_matches([',', '.', ':', ';']));
-        match words.last_mut() {
-            Some(figure) if unit && figure.ends_with(|c: char| c.is_ascii_digit()) => {
-                figure.push(' ');
-                figure.push_str(word);
-            }
-            _ => words.push(word.to_owned()),
-        }
-    }
-    words
-}
-
 /// Prose in at most so many rows, broken between words; an ellipsis where words are left out.
 pub(super) fn wrap(text: &str, room: u16, rows: usize) -> Vec<String> {
     let room = usize::from(room);
     let mut lines: Vec<String> = Vec::new();
-    for word in words(text) {
+    for word in human::words(text) {
         let word = word.as_str();
         match lines.last_mut() {
             Some(line) if width(line) + 1 + width(word) <= room => {

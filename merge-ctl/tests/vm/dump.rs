@@ -7,10 +7,10 @@ use merge_ctl::store::{AnySource, Opened, Run, Store};
 use merge_ctl::units::Sectors;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::lvm::{Throttled, VolumeGroup, lvm};
+use super::lvm::{VolumeGroup, lvm};
 use super::merge_ctl::{Running, merge_ctl, promised_runs, promised_runs_of};
 use super::runs::mixed_writes;
-use super::testbed::{Testbed, dmsetup, mix, run};
+use super::testbed::{Testbed, Throttled, dmsetup, mix, run};
 
 /// Makes a dump that must work, and reads the runs in it.
 #[track_caller]
@@ -98,7 +98,7 @@ fn a_snapshot_that_lvm_merges_is_found_by_its_name() {
     group.write_snapshot();
     let promised = promised_runs_of(&group.path("snap-cow"));
     assert_eq!(dumped_runs(&group.volume("snap")), promised);
-    let throttled = Throttled::new();
+    let throttled = Throttled::at(1);
     lvm(&["lvconvert", "-q", "--merge", "-b", &group.volume("snap")]);
     assert!(dmsetup(&["table", "vgdump-data"]).contains("snapshot-merge"));
     for name in ["vgdump/snap", "/dev/vgdump/snap", "vgdump-snap", "vgdump/data"] {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::merge_ctl::{Running, merge_ctl};
-use super::testbed::{AlignedBuffer, BLOCK, Testbed, dmsetup, mix, run, stamp};
+use super::testbed::{AlignedBuffer, BLOCK, Testbed, Throttled, dmsetup, mix, run, stamp};
 
 /// What `merge-ctl explain` found, after so many seconds at the most.
 pub(crate) fn explain(name: &str, seconds: u32, more: &[&str]) -> Value {
@@ -197,24 +197,6 @@ fn a_slow_sibling_is_named() {
     end(&bed, running);
     assert_cause(&found, "siblings");
     assert!(found["verdict"].as_str().unwrap().contains(&bed.dm(&sibling)), "{found}");
-}
-
-/// Sets the kernel's throttle, and back again.
-struct Throttled;
-
-impl Throttled {
-    const PARAMETER: &str = "/sys/module/dm_snapshot/parameters/snapshot_copy_throttle";
-
-    fn at(percent: u32) -> Self {
-        std::fs::write(Self::PARAMETER, percent.to_string()).unwrap();
-        Self
-    }
-}
-
-impl Drop for Throttled {
-    fn drop(&mut self) {
-        std::fs::write(Self::PARAMETER, "100").unwrap();
-    }
 }
 
 #[test]

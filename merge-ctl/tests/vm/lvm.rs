@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::explain::{assert_cause, explain};
 use super::merge_ctl::{merge_ctl, planned_runs, promised_runs_of};
-use super::testbed::{AlignedBuffer, BLOCK, dmsetup, mix, run, stamp};
+use super::testbed::{AlignedBuffer, BLOCK, Throttled, dmsetup, mix, run, stamp};
 
 /// A volume group on a loop device, with one volume and a snapshot of it.
 pub(crate) struct VolumeGroup {
@@ -111,7 +111,8 @@ fn monitor_sees_a_merge_that_lvconvert_started() {
     group.write_snapshot();
     let promised_content = group.content("snap");
     let promised = promised_runs_of(&group.path("snap-cow"));
-    let throttled = Throttled::new();
+    // The throttle has an effect on loop devices.
+    let throttled = Throttled::at(1);
     lvm(&["lvconvert", "-q", "--merge", "-b", &group.volume("snap")]);
 
     let ended = merge_ctl(&["monitor", "--output", "json", &group.volume("data")]).expect(0);
@@ -122,24 +123,6 @@ fn monitor_sees_a_merge_that_lvconvert_started() {
     assert_eq!(seen, promised[promised.len() - seen.len()..]);
     assert_eq!(ended.summary()["state"], "finished");
     assert!(group.content("data") == promised_content, "the origin differs from the snapshot");
-}
-
-/// Slows a merge down by the kernel's own throttle, which has an effect on loop devices.
-pub(crate) struct Throttled;
-
-impl Throttled {
-    const PARAMETER: &str = "/sys/module/dm_snapshot/parameters/snapshot_copy_throttle";
-
-    pub(crate) fn new() -> Self {
-        std::fs::write(Self::PARAMETER, "1").unwrap();
-        Self
-    }
-}
-
-impl Drop for Throttled {
-    fn drop(&mut self) {
-        std::fs::write(Self::PARAMETER, "100").unwrap();
-    }
 }
 
 #[test]

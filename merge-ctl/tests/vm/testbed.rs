@@ -211,6 +211,25 @@ impl Drop for Testbed {
     }
 }
 
+/// Slows merges down by the kernel's own throttle, for as long as this lives.
+pub(crate) struct Throttled;
+
+impl Throttled {
+    const PARAMETER: &str = "/sys/module/dm_snapshot/parameters/snapshot_copy_throttle";
+
+    /// Copying may take this share of the time.
+    pub(crate) fn at(percent: u32) -> Self {
+        std::fs::write(Self::PARAMETER, percent.to_string()).unwrap();
+        Self
+    }
+}
+
+impl Drop for Throttled {
+    fn drop(&mut self) {
+        std::fs::write(Self::PARAMETER, "100").unwrap();
+    }
+}
+
 /// The path of a RAM disk that no other test has right now.
 pub(crate) fn ram_disk() -> String {
     LOAD_MODULES.call_once(load_modules);
