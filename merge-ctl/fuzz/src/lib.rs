@@ -10,6 +10,8 @@
 //! and inputs run several times as fast.
 
 use std::alloc::System;
+use std::panic;
+use std::sync::Once;
 
 use cap::Cap;
 
@@ -43,11 +45,26 @@ fn within<T>(bytes: usize, what: impl FnOnce() -> T) -> T {
     told
 }
 
+/// Lets a panic have what memory it wants: a backtrace that is refused some hangs, and what was found
+/// is told as a time-out.
+fn give_memory_to_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            // The program ends here, so nothing is lost if it cannot be had.
+            let _ = MEMORY.set_limit(usize::MAX);
+            hook(info);
+        }));
+    });
+}
+
 /// Runs one input of the target `store`.
 ///
 /// # Panics
 /// Where the store is not read as it should be: what a fuzzer looks for.
 pub fn store(input: &program::Input<'_>) {
+    give_memory_to_panics();
     let program::Case { device, origin, from } = input.case();
     slow::check(&device, origin, from);
 }
@@ -57,5 +74,6 @@ pub fn store(input: &program::Input<'_>) {
 /// # Panics
 /// Where a dump is not what it was made of, or a damaged one is read as it should not be.
 pub fn dump(input: &dumped::Input<'_>) {
+    give_memory_to_panics();
     input.run();
 }

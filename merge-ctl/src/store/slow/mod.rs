@@ -12,7 +12,7 @@ mod reference;
 use self::device::Device;
 use self::guard::Guard;
 use self::reference::{Contents, Header, Stop};
-use crate::store::{Exception, Opened, Place, Placed, Run, Source, Store, StoreError};
+use crate::store::{Exception, Opened, Place, Placed, Run, Source, Store, StoreError, Survey};
 use crate::units::Sectors;
 
 /// Reads a device in every way there is.
@@ -118,43 +118,53 @@ impl<S: Source> Checked<'_, S> {
         assert!(told.next().is_none(), "it goes on after its end");
     }
 
-    /// How far a survey should come, and what should stop it.
-    fn surveyed(&self) -> (usize, Stop) {
-        self.contents.twice.unwrap_or((self.contents.entries.len(), self.contents.stop))
-    }
-
     fn survey(&self) {
         self.allow_a_walk(self.entries());
-        let (surveyed, stop) = self.surveyed();
-        let mut expected = self.placed(0..surveyed);
+        let mut expected = self.placed(0..self.contents.entries.len());
         let survey = self.store.survey(|placed| {
             assert_eq!(Some(placed), expected.next(), "in the survey");
         });
-        match survey {
-            Ok(survey) => {
-                assert_eq!(stop, Stop::End, "the survey ends at {}", survey.end);
-                assert_eq!(expected.next(), None, "the survey does not tell all");
-                assert_eq!(survey.exceptions, self.entries());
-                assert_eq!(survey.end, self.contents.place(self.entries()));
-                assert_eq!(
-                    (survey.usage.allocated.0, survey.usage.metadata.0),
-                    self.contents.usage()
-                );
-            }
-            Err(error) => self.same_error(&error, self.contents.place(surveyed as u64), stop),
+        self.ends_right(&survey);
+        if let Ok(survey) = survey {
+            assert_eq!(expected.next(), None, "the survey does not tell all");
+            assert_eq!(survey.end, self.contents.place(self.entries()));
+            let usage = (survey.usage.allocated.0, survey.usage.metadata.0);
+            assert_eq!(usage, self.contents.usage());
         }
     }
 
     fn survey_runs(&self) {
         self.allow_a_walk(self.entries());
-        let (surveyed, stop) = self.surveyed();
-        match self.store.survey_runs() {
-            Ok((survey, runs)) => {
-                assert_eq!(stop, Stop::End, "the survey of runs ends at {}", survey.end);
+        let survey = self.store.survey_runs().map(|(survey, runs)| {
+            assert_eq!(runs, self.contents.merged(), "the runs of a walk forwards");
+            survey
+        });
+        self.ends_right(&survey);
+    }
+
+    /// A survey must end where a chunk is named again, or else where all walks end. It may pass over
+    /// a chunk that is named again if it has no memory to search.
+    fn ends_right(&self, survey: &Result<Survey, StoreError>) {
+        let ended_at = match survey {
+            Err(StoreError::Entry { place, .. }) => self.contents.number(*place) as usize,
+            _ => self.contents.entries.len(),
+        };
+        let passed_over = self.contents.twice.first().is_some_and(|(number, _)| *number < ended_at);
+        assert!(
+            !passed_over || self.contents.is_spread_far(),
+            "a chunk that is named again is passed over"
+        );
+        match survey {
+            Ok(survey) => {
+                assert_eq!(self.contents.stop, Stop::End, "the survey ends at {}", survey.end);
                 assert_eq!(survey.exceptions, self.entries());
-                assert_eq!(runs, self.contents.merged(), "the runs of a walk forwards");
+                assert!(!passed_over || survey.not_searched_for_duplicates > 0);
             }
-            Err(error) => self.same_error(&error, self.contents.place(surveyed as u64), stop),
+            Err(error) => {
+                let again = self.contents.twice.iter().find(|(number, _)| *number == ended_at);
+                let stop = again.map_or(self.contents.stop, |(_, stop)| *stop);
+                self.same_error(error, self.contents.place(ended_at as u64), stop);
+            }
         }
     }
 

@@ -71,8 +71,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) entries: Vec<(u64, u64)>,
     /// What comes after these.
     pub(crate) stop: Stop,
-    /// The first entry that names a chunk of an earlier one: its number, and what is wrong.
-    pub(crate) twice: Option<(usize, Stop)>,
+    /// The entries that name a chunk of an earlier one: their numbers, and what is wrong.
+    pub(crate) twice: Vec<(usize, Stop)>,
 }
 
 impl<'a> Contents<'a> {
@@ -88,7 +88,7 @@ impl<'a> Contents<'a> {
             origin_chunks: origin.div_ceil(chunk_sectors),
             entries: Vec::new(),
             stop: Stop::End,
-            twice: None,
+            twice: Vec::new(),
         };
         contents.stop = loop {
             match contents.at(contents.entries.len() as u64) {
@@ -96,7 +96,7 @@ impl<'a> Contents<'a> {
                 Err(stop) => break stop,
             }
         };
-        contents.twice = contents.first_twice();
+        contents.twice = contents.named_again();
         contents
     }
 
@@ -130,23 +130,36 @@ impl<'a> Contents<'a> {
         Err(Stop::Fault { old_chunk, new_chunk, fault })
     }
 
-    fn first_twice(&self) -> Option<(usize, Stop)> {
+    fn named_again(&self) -> Vec<(usize, Stop)> {
         let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
+        let mut again = Vec::new();
         for (number, &(old_chunk, new_chunk)) in self.entries.iter().enumerate() {
-            let fault = if !old.insert(old_chunk) {
-                EntryFault::OldTwice
-            } else if !new.insert(new_chunk) {
-                EntryFault::NewTwice
-            } else {
-                continue;
+            let fault = match (old.insert(old_chunk), new.insert(new_chunk)) {
+                (true, true) => continue,
+                (false, _) => EntryFault::OldTwice,
+                (true, false) => EntryFault::NewTwice,
             };
-            return Some((number, Stop::Fault { old_chunk, new_chunk, fault }));
+            again.push((number, Stop::Fault { old_chunk, new_chunk, fault }));
         }
-        None
+        again
+    }
+
+    /// Whether the chunks lie so far apart that the reader may run out of memory for them: it has
+    /// enough for 10,000 stretches of 32,768 chunks, however they are shared between the devices.
+    pub(crate) fn is_spread_far(&self) -> bool {
+        let stretches = |chunk: fn(&(u64, u64)) -> u64| {
+            self.entries.iter().map(|entry| chunk(entry) / 32_768).collect::<BTreeSet<_>>().len()
+        };
+        stretches(|entry| entry.0) + stretches(|entry| entry.1) > 10_000
     }
 
     pub(crate) fn place(&self, number: u64) -> Place {
         Place { area: number / self.epa(), entry: (number % self.epa()) as u32 }
+    }
+
+    /// The number of the entry at a place, counted over all areas.
+    pub(crate) fn number(&self, place: Place) -> u64 {
+        place.area * self.epa() + u64::from(place.entry)
     }
 
     /// Allocated and metadata sectors of the status line.
