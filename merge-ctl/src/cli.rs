@@ -76,6 +76,9 @@ pub(crate) enum Command {
     /// unless what a run and a byte cost is given. Of a merge that goes on it tells what is left.
     #[command(after_help = EXIT_STATUS)]
     Plan(Plan),
+    /// Wait for the death of another merge-ctl, and put right what it leaves behind
+    #[command(hide = true)]
+    Guard,
 }
 
 /// `merge-ctl start`.

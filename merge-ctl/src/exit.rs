@@ -19,10 +19,14 @@ pub(crate) enum Exit {
     Usage = 2,
     /// Still merging, or merged and not finished.
     StillMerging = 3,
+    /// The merge stands still.
+    Stalled = 4,
     /// The merge failed, or the snapshot is invalid.
     Failed = 5,
     /// A privilege or a kernel feature is missing.
     Missing = 6,
+    /// The time was over before the merge was.
+    Timeout = 7,
     /// Refused; nothing was changed.
     Refused = 8,
 }

@@ -8,6 +8,7 @@
 pub mod calibrate;
 pub mod cost;
 pub mod dm;
+pub mod guard;
 pub mod human;
 pub mod lvm;
 pub mod merge;
@@ -18,6 +19,7 @@ pub mod planner;
 pub mod probe;
 pub mod sample;
 pub mod sampler;
+pub mod state_dir;
 pub mod store;
 pub mod units;
 pub mod view;

@@ -33,6 +33,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Dump(options) => runtime()?.block_on(command::dump::run(options)),
         Command::Plan(options) => command::plan::run(options),
         Command::Explain(options) => runtime()?.block_on(command::explain::run(options)),
+        Command::Guard => command::guard::run(),
         Command::Status(options) => {
             command::status::run(options.name.as_deref(), options.json).map(|()| Exit::Done.into())
         }

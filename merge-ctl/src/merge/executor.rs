@@ -8,6 +8,8 @@ use crate::dm::{DmError, Table};
 /// A change to one device, by its device-mapper name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Make a device without a table, by its name and, if it is not empty, its UUID.
+    Create(String, String),
     /// Load a table into the inactive slot.
     Load(String, Table),
     /// Empty the inactive slot.
@@ -24,7 +26,8 @@ impl Step {
     /// The device that changes.
     pub fn device(&self) -> &str {
         match self {
-            Self::Load(device, _)
+            Self::Create(device, _)
+            | Self::Load(device, _)
             | Self::Clear(device)
             | Self::Suspend(device)
             | Self::Resume(device)
@@ -36,6 +39,7 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Create(device, _) => write!(f, "create {device}"),
             Self::Load(device, table) => write!(f, "load `{table}` into {device}"),
             Self::Clear(device) => write!(f, "clear the inactive table of {device}"),
             Self::Suspend(device) => write!(f, "suspend {device}"),

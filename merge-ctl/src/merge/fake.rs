@@ -72,6 +72,11 @@ impl Executor for FakeDm {
         let done = match step {
             Step::Resume(_) => self.resume(name, fails),
             _ if fails => false,
+            Step::Create(..) => {
+                let live = Table(Vec::new());
+                let device = FakeDevice { live, inactive: None, suspended: false };
+                self.devices.insert(name.to_owned(), device).is_none()
+            }
             Step::Load(_, table) => {
                 self.devices.get_mut(name).unwrap().inactive = Some(table.clone());
                 true

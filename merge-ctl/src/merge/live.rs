@@ -35,6 +35,13 @@ impl<'a> LiveExecutor<'a> {
         &self.notes
     }
 
+    fn create(&mut self, name: &str, uuid: &str) -> Result<(), DmError> {
+        let created = self.control.create(name, (!uuid.is_empty()).then_some(uuid))?;
+        self.devices.retain(|(known, _)| known != name);
+        self.devices.push((name.to_owned(), created.dev));
+        Ok(())
+    }
+
     fn remove(&mut self, name: &str, dev: Option<DeviceNumber>) -> Result<(), DmError> {
         match self.try_to_remove(subject(name, dev))? {
             Removal::Deferred => self
@@ -74,6 +81,7 @@ impl Executor for LiveExecutor<'_> {
         let dev = self.devices.iter().find(|(known, _)| known == name).map(|(_, dev)| *dev);
         let subject = subject(name, dev);
         match step {
+            Step::Create(_, uuid) => self.create(name, uuid),
             Step::Load(_, table) => self.control.load(subject, table, false).map(drop),
             Step::Clear(_) => self.control.clear(subject).map(drop),
             Step::Suspend(_) => self.control.suspend(subject, SuspendOptions::default()).map(drop),
