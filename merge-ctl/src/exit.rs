@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use merge_ctl::dm::resolve::ResolveError;
 use merge_ctl::dm::{DmError, DmErrorKind};
+use merge_ctl::merge::journal::below::Missing;
+use merge_ctl::merge::journal::{DriverError, JournalError};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::store::StoreError;
 
@@ -60,6 +62,9 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
             Obstacle::Failed => Exit::Failed,
         };
     }
+    if needs_another_hand(error) {
+        return Exit::Refused;
+    }
     if may_not_open(error) {
         return Exit::Missing;
     }
@@ -68,6 +73,16 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
         Some(DmErrorKind::Privilege | DmErrorKind::KernelFeatureMissing) => Exit::Missing,
         _ => Exit::Error,
     }
+}
+
+/// Whether nothing was changed because another merge-ctl drives the merge, an earlier one has to be
+/// gone on with, or a device below is not there.
+fn needs_another_hand(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(JournalError::Exists { .. }))
+            || matches!(cause.downcast_ref(), Some(DriverError::Taken { .. }))
+            || cause.is::<Missing>()
+    })
 }
 
 /// Whether a device or a file may not be read by whoever asks.

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use merge_ctl::dm::{Control, Device, Host, disk_identity, holders, resolve};
+use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, disk_identity, holders, resolve};
 use merge_ctl::human::printable;
 use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::merge::executor::Executor;
@@ -318,6 +318,15 @@ fn agreed(question: &str, yes: bool, unasked: bool) -> anyhow::Result<()> {
     .into())
 }
 
+/// Whether a merge that is no longer there has come to its end.
+fn nothing_is_left(control: &Control, args: &SnapshotArgs, origin: &Device) -> bool {
+    let mark = || {
+        let host = Host::read(control).ok()?;
+        recording::mark(&host, args.cow.number()?, origin.size()).ok()
+    };
+    mark().is_some_and(|mark| mark.first.is_empty())
+}
+
 /// Shows a merge that somebody else began, and finishes it if nobody else does.
 ///
 /// # Errors
@@ -353,5 +362,9 @@ async fn show(
     let first = sampler.first_sample();
     let stall_after_ns = live::nanoseconds(live.stall_after);
     let model = Model::first(sampler.identity().clone(), &first, stall_after_ns);
+    if model.state == State::Gone && nothing_is_left(sampler.control(), args, origin) {
+        println!("The merge into {} was finished by another.", printable(&origin.label()));
+        return Ok(Exit::Done.into());
+    }
     start::show(sampler, model, driver, Face::new_or_lines(output, live), signals).await
 }
