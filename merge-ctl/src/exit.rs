@@ -8,6 +8,7 @@ use merge_ctl::dm::{DmError, DmErrorKind};
 use merge_ctl::merge::journal::below::Missing;
 use merge_ctl::merge::journal::{DriverError, JournalError};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
+use merge_ctl::merge::recording::RecordError;
 use merge_ctl::store::StoreError;
 
 /// How a command ended, as scripts see it.
@@ -76,11 +77,15 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
 }
 
 /// Whether nothing was changed because another merge-ctl drives the merge, an earlier one has to be
-/// gone on with, or a device below is not there.
+/// gone on with, or a device below, or what should be on it, is not there.
 fn needs_another_hand(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         matches!(cause.downcast_ref(), Some(JournalError::Exists { .. }))
             || matches!(cause.downcast_ref(), Some(DriverError::Taken { .. }))
+            || matches!(
+                cause.downcast_ref(),
+                Some(RecordError::NoStore(_) | RecordError::Suspended(_))
+            )
             || cause.is::<Missing>()
     })
 }

@@ -164,6 +164,12 @@ impl World {
         Some(live.table.to_string())
     }
 
+    /// Whether a merge has begun: a merge target was given its exceptions.
+    pub(super) fn has_begun(&self) -> bool {
+        let merges = |live: &Held| live.is_merge() && live.active;
+        self.devices.values().any(|device| device.live.as_ref().is_some_and(merges))
+    }
+
     pub(super) fn has_inactive(&self) -> bool {
         self.devices.values().any(|device| device.inactive.is_some())
     }
@@ -439,6 +445,9 @@ impl Log for Book {
 
     fn advance(&mut self, phase: Phase) -> Result<(), JournalError> {
         let mut world = self.world.borrow_mut();
+        if !world.suspended().is_empty() {
+            world.harm.push("the journal was written while a device was suspended".into());
+        }
         let (written, said) = match world.gate() {
             Verdict::Do => (true, true),
             // Nobody lies about a disk that was synced.

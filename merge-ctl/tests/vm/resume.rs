@@ -155,6 +155,46 @@ fn nothing_to_resume_is_told() {
     assert!(Path::new(&bed.path("snap")).exists());
 }
 
+/// All devices are gone, the lower ones too, and the journal is of another boot.
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn after_a_reboot_the_devices_are_made_again() {
+    let (bed, promised) = bed("res-boot");
+    bed.slow_down(3);
+    let mut running = start(&bed);
+    running.line_where(|line| line["type"] == "run");
+    kill(running);
+    for what in ["origin", "cow", "real"] {
+        dmsetup(&["remove", "--retry", &bed.dm(what)]);
+    }
+    let boot = merge_ctl::merge::journal::boot_id().unwrap();
+    let text = std::fs::read_to_string(journal(&bed)).unwrap();
+    assert!(text.contains(&boot), "{text}");
+    std::fs::write(journal(&bed), text.replace(&boot, "another boot")).unwrap();
+
+    // A RAM disk has no serial number: somebody has to say yes to its name.
+    let ended = merge_ctl(&["resume", "--output", "json", &bed.dm("origin")]).expect(8);
+    assert!(ended.stderr.contains("known by name and size alone"), "{}", ended.stderr);
+    resume(&bed).expect(0);
+    finished(&bed, &promised);
+}
+
+/// The exceptions on disk are not those that the merge was begun with.
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn another_store_is_not_merged() {
+    let (bed, _) = bed("res-other");
+    bed.slow_down(3);
+    let mut running = start(&bed);
+    running.line_where(|line| line["type"] == "run");
+    kill(running);
+    dmsetup(&["remove", "--retry", &bed.dm("origin")]);
+    super::testbed::wipe_header(&bed.path("cow"));
+    let ended = resume(&bed).expect(8);
+    assert!(ended.stderr.contains("no valid exceptions"), "{}", ended.stderr);
+    assert!(!bed.path("origin").exists());
+}
+
 /// A second start watches; so does a resume. Whoever is left at the end finishes.
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::super::drive::{Outcome, drive};
+use super::super::drive::{Failure, Outcome, Why, drive};
 use super::super::journal::a_record;
 use super::super::machine::{self, Goal};
 use super::*;
@@ -132,11 +132,25 @@ fn process_and_guard(
         assert!(!world.borrow().has_inactive(), "{what}");
     }
     if guarded && (killed || !outcome.suspended.is_empty()) {
-        let rest = process(world, &Goal::Rest, None);
-        assert!(rest.is_reached(), "{what}: {rest:?}");
-        is_at_rest(world, rest.state, what);
+        guard(world, what);
     }
     hit
+}
+
+/// The guard of a process: what was begun goes on, what was not is undone.
+fn guard(world: &Rc<RefCell<World>>, what: &str) {
+    let (begun, left) = (world.borrow().has_begun(), world.borrow().left);
+    let there = world.borrow().live("origin").is_some();
+    let rest = process(world, &Goal::Rest, None);
+    assert!(rest.is_reached(), "{what}: {rest:?}");
+    is_at_rest(world, rest.state, what);
+    if !begun && there {
+        let world = world.borrow();
+        let plain = [ORIGIN, LINEAR].map(|table| Some(table.to_owned()));
+        assert!(plain.contains(&world.live("origin")), "{what}: {:?}", world.live("origin"));
+        assert_eq!(world.left, left, "{what}");
+        assert!(!world.has_inactive(), "{what}");
+    }
 }
 
 /// Calls `each` for every fault that there is, as long as any is met.
@@ -214,6 +228,11 @@ fn a_start_that_failed_is_undone_and_one_that_began_is_not() {
             return hit;
         }
         let origin = world.live("origin").unwrap();
+        if let Some(Why::Failed(Failure { step, .. })) = &outcome.why
+            && !matches!(step, Step::Resume(_))
+        {
+            assert_eq!(outcome.state, State::Ready, "{fault:?}: {outcome:?}");
+        }
         match outcome.state {
             State::Ready => assert_eq!((&*origin, world.left), (ORIGIN, EXCEPTIONS), "{fault:?}"),
             State::Merging | State::DoneNotFinished => assert_eq!(origin, MERGING, "{fault:?}"),
