@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::super::drive::{Failure, Outcome, Why, drive};
+use super::super::drive::{Outcome, Why, drive};
 use super::super::journal::a_record;
 use super::super::machine::{self, Goal};
 use super::*;
