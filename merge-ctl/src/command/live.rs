@@ -22,7 +22,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::face::Face;
-use super::followed::{Finisher, Followed};
+pub(crate) use super::followed::Finisher;
+use super::followed::Followed;
 use super::lookout::Lookout;
 use crate::cli::{self, Output, Probes};
 use crate::exit::{Exit, Usage};

@@ -17,6 +17,7 @@ mod nudge;
 mod plan;
 mod refusals;
 mod runs;
+mod several;
 mod siblings;
 mod store_reader;
 mod testbed;
