@@ -1,6 +1,7 @@
 //! Several merges in one process: told apart, each to its own end.
 
 use std::collections::BTreeMap;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use merge_ctl::store::Run;
@@ -32,6 +33,11 @@ fn start<'a>(snapshots: impl Iterator<Item = &'a str>) -> Running {
     let arguments: Vec<_> =
         ["start", "--yes", "--output", "json"].into_iter().chain(snapshots).collect();
     Running::start(&arguments)
+}
+
+/// Reads on what it says, to its end: nobody else does, and it would wait for a reader.
+fn in_background(running: Running) -> JoinHandle<Ended> {
+    std::thread::spawn(|| running.wait())
 }
 
 /// What was told of each origin.
@@ -254,18 +260,20 @@ fn a_logical_volume_and_a_plain_device_in_one_start() {
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn monitor_sees_a_merge_that_begins_later() {
-    let [early, late, unseen]: [Testbed; 3] = beds("later");
-    for bed in [&early, &late, &unseen] {
-        bed.slow_down(3);
+    let [early, late]: [Testbed; 2] = beds("later");
+    for bed in [&early, &late] {
+        bed.slow_down(20);
     }
     let mut first = start_all(std::slice::from_ref(&early));
     first.line_where(|line| line["type"] == "run");
+    let first = in_background(first);
     let mut all = Running::start(&["monitor", "--output", "json"]);
     all.line_where(is_run_of(&early));
     let mut one = Running::start(&["monitor", "--output", "json", &early.dm("origin")]);
     one.line_where(is_run_of(&early));
+    let one = in_background(one);
 
-    let second = start_all(std::slice::from_ref(&late));
+    let second = in_background(start_all(std::slice::from_ref(&late)));
     let began = Instant::now();
     all.line_where(|line| line["type"] == "begin" && line["origin"] == late.dm("origin"));
     println!("the second merge was seen {:?} after its start was asked for", began.elapsed());
@@ -273,24 +281,25 @@ fn monitor_sees_a_merge_that_begins_later() {
     for bed in [&early, &late] {
         bed.slow_down(0);
     }
-    for running in [first, second] {
-        running.wait().expect(0);
+    for start in [first, second] {
+        start.join().unwrap().expect(0);
     }
     let told = by_origin(all.wait().expect(0));
     assert_eq!(told.keys().collect::<Vec<_>>(), [&early.dm("origin"), &late.dm("origin")]);
     for (origin, told) in &told {
         assert_eq!(told.summary()["state"], "finished", "{origin}");
     }
-    assert_eq!(by_origin(one.wait().expect(0)).len(), 1, "it was asked about one");
+    assert_eq!(by_origin(one.join().unwrap().expect(0)).len(), 1, "it was asked about one");
 }
 
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn an_origin_that_is_merged_once_more_is_another_merge() {
     let [slow]: [Testbed; 1] = beds("slow");
-    slow.slow_down(5);
+    slow.slow_down(50);
     let mut long = start_all(std::slice::from_ref(&slow));
     long.line_where(|line| line["type"] == "run");
+    let long = in_background(long);
     let mut monitor = Running::start(&["monitor", "--output", "json"]);
     monitor.line_where(is_run_of(&slow));
     for turn in 0..2 {
@@ -298,15 +307,15 @@ fn an_origin_that_is_merged_once_more_is_another_merge() {
         let bed = Testbed::new("again", 8, 8);
         bed.write_snapshot((0..100).map(|block| block * 3), turn);
         bed.slow_down(5);
-        let start = start_all(std::slice::from_ref(&bed));
+        let start = in_background(start_all(std::slice::from_ref(&bed)));
         monitor.line_where(|line| line["type"] == "begin" && line["origin"] == bed.dm("origin"));
         bed.slow_down(0);
-        start.wait().expect(0);
+        start.join().unwrap().expect(0);
         // Until it was seen to be over.
         std::thread::sleep(Duration::from_millis(600));
     }
     slow.slow_down(0);
-    long.wait().expect(0);
+    long.join().unwrap().expect(0);
     let told = by_origin(monitor.wait().expect(0));
     let again = &told["again-origin"];
     assert_eq!((again.of_type("begin").count(), again.of_type("summary").count()), (2, 2));
@@ -319,14 +328,15 @@ fn monitor_counts_every_run_of_all() {
     let beds: [Testbed; 2] = beds("allruns");
     let promised = beds.each_ref().map(promised_runs);
     for bed in &beds {
-        bed.slow_down(2);
+        bed.slow_down(5);
     }
     let mut start = start_all(&beds);
     for bed in &beds {
         start.line_where(is_run_of(bed));
     }
+    let start = in_background(start);
     let told = by_origin(merge_ctl(&["monitor", "--output", "json"]).expect(0));
-    start.wait().expect(0);
+    start.join().unwrap().expect(0);
     for (bed, promised) in beds.iter().zip(promised) {
         let seen = told[&bed.dm("origin")].runs();
         assert!(seen.len() > 10, "{} runs", seen.len());
