@@ -14,6 +14,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use merge_ctl::dm::{Device, Host};
+use merge_ctl::model::State;
 use merge_ctl::output::advice;
 use merge_ctl::probe::ProbeOptions;
 use merge_ctl::sample::ProbeTier;
@@ -214,7 +215,6 @@ impl Live<'_> {
 /// Whether what is merged into `origin` is the merge that is followed here. One that is over, with
 /// its target gone from the origin, is not: another has begun since.
 fn is_still(merge: &Followed<'_>, origin: &Device) -> bool {
-    use merge_ctl::model::State;
     let identity = &merge.model.identity;
     let cow = origin.merge().and_then(|args| args.cow.number());
     let has_left = matches!(merge.model.state, State::Finished | State::Gone);
