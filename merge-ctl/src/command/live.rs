@@ -14,6 +14,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use merge_ctl::dm::{Device, Host};
+use merge_ctl::model::State;
 use merge_ctl::output::advice;
 use merge_ctl::probe::ProbeOptions;
 use merge_ctl::sample::ProbeTier;
@@ -22,7 +23,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::face::Face;
-use super::followed::{Finisher, Followed};
+pub(crate) use super::followed::Finisher;
+use super::followed::Followed;
 use super::lookout::Lookout;
 use crate::cli::{self, Output, Probes};
 use crate::exit::{Exit, Usage};
@@ -213,7 +215,6 @@ impl Live<'_> {
 /// Whether what is merged into `origin` is the merge that is followed here. One that is over, with
 /// its target gone from the origin, is not: another has begun since.
 fn is_still(merge: &Followed, origin: &Device) -> bool {
-    use merge_ctl::model::State;
     let identity = &merge.model.identity;
     let cow = origin.merge().and_then(|args| args.cow.number());
     let has_left = matches!(merge.model.state, State::Finished | State::Gone);

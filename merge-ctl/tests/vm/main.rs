@@ -18,6 +18,7 @@ mod plan;
 mod refusals;
 mod resume;
 mod runs;
+mod several;
 mod siblings;
 mod store_reader;
 mod testbed;
