@@ -29,8 +29,8 @@ pub(super) enum Kind {
     FailsLate,
     /// It does nothing and says that it was done.
     Idle,
-    /// It fails, and all after it.
-    AllFail,
+    /// It fails, and all after it; resumes may swap the tables before.
+    AllFail { swaps: bool },
     /// Whoever asks is killed before it is done, or after.
     Kills { after: bool },
 }
@@ -189,13 +189,12 @@ impl World {
         let call = self.calls;
         self.calls += 1;
         let Some(fault) = self.fault else { return Verdict::Do };
-        if call < fault.call || (call > fault.call && fault.kind != Kind::AllFail) {
+        if call < fault.call || (call > fault.call && !matches!(fault.kind, Kind::AllFail { .. })) {
             return Verdict::Do;
         }
         self.hit = true;
         match fault.kind {
-            Kind::Fails { swaps } => Verdict::Fail { swaps },
-            Kind::AllFail => Verdict::Fail { swaps: false },
+            Kind::Fails { swaps } | Kind::AllFail { swaps } => Verdict::Fail { swaps },
             Kind::FailsLate => Verdict::DoAndFail,
             Kind::Idle => Verdict::Idle,
             Kind::Kills { after } => {
