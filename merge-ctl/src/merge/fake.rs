@@ -164,9 +164,9 @@ impl World {
         Some(live.table.to_string())
     }
 
-    /// Whether a merge has begun: a merge target was given its exceptions.
+    /// Whether a merge has begun: a merge target was given its exceptions, or has read them.
     pub(super) fn has_begun(&self) -> bool {
-        let merges = |live: &Held| live.is_merge() && live.active;
+        let merges = |live: &Held| live.is_merge() && live.store;
         self.devices.values().any(|device| device.live.as_ref().is_some_and(merges))
     }
 
