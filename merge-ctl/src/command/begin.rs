@@ -13,7 +13,7 @@ use merge_ctl::model::Model;
 use merge_ctl::state::State;
 
 use super::attach::{self, Turn};
-use super::live::Finisher;
+use super::followed::Finisher;
 use super::raw::Raw;
 
 /// How long lvm2 may take to drop the snapshot once it was told to look.
