@@ -15,12 +15,13 @@ const SNAPSHOT: &str = "0 800 snapshot 253:0 253:2 P 8";
 const ERROR: &str = "0 800 error";
 const LINEAR: &str = "0 800 linear 253:0 0";
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Fails { swaps: false },
     Kind::Fails { swaps: true },
     Kind::FailsLate,
     Kind::Idle,
-    Kind::AllFail,
+    Kind::AllFail { swaps: false },
+    Kind::AllFail { swaps: true },
     Kind::Kills { after: false },
     Kind::Kills { after: true },
 ];
@@ -125,7 +126,7 @@ fn process_and_guard(
     let outcome = process(world, goal, Some(fault));
     let killed = world.borrow().is_killed();
     let hit = world.borrow().hit;
-    if !killed && fault.kind != Kind::AllFail {
+    if !killed && !matches!(fault.kind, Kind::AllFail { .. }) {
         // It lives, and a single failure must not be enough to leave anything behind.
         is_at_rest(world, outcome.state, what);
         assert!(outcome.suspended.is_empty(), "{what}: {outcome:?}");
@@ -224,7 +225,7 @@ fn a_start_that_failed_is_undone_and_one_that_began_is_not() {
         let world = Rc::new(RefCell::new(case.world.clone()));
         let outcome = process(&world, &case.goal, Some(fault));
         let (world, hit) = (world.borrow(), world.borrow().hit);
-        if world.is_killed() || fault.kind == Kind::AllFail || outcome.is_reached() {
+        if world.is_killed() || matches!(fault.kind, Kind::AllFail { .. }) || outcome.is_reached() {
             return hit;
         }
         let origin = world.live("origin").unwrap();
@@ -260,6 +261,31 @@ fn a_failed_merge_is_never_resumed_nor_finished() {
             assert!(world.harm.is_empty(), "{:?}", world.harm);
         }
     }
+}
+
+/// The kernel refuses the resume that begins the merge, and everything after it: the merge target is
+/// live then, and its zeroes are neither a merge nor one that is done.
+#[test]
+fn a_merge_target_without_exceptions_is_not_taken_for_a_merge() {
+    let case = &cases()[0];
+    let mut found = 0;
+    for call in 0..40 {
+        let world = Rc::new(RefCell::new(case.world.clone()));
+        let fault = Fault { call, kind: Kind::AllFail { swaps: true } };
+        process(&world, &case.goal, Some(fault));
+        if world.borrow().live("origin").as_deref() != Some(MERGING) || world.borrow().has_begun() {
+            continue;
+        }
+        found += 1;
+        let half = world.borrow().clone();
+        let outcome = process(&world, &Goal::Finish(case.plain()), None);
+        assert!(!outcome.is_reached() && outcome.state == State::Ready, "{call}: {outcome:?}");
+        assert_eq!(world.borrow().live("origin").unwrap(), ORIGIN);
+        let world = Rc::new(RefCell::new(half));
+        guard(&world, "half");
+        resume_completes(&world, &case.plain(), "half");
+    }
+    assert!(found > 0);
 }
 
 #[test]
