@@ -62,13 +62,47 @@ pub(crate) fn take_over(control: &Control, origin: &str) -> anyhow::Result<Optio
     }
 }
 
+/// The merge of a snapshot that another merge-ctl has begun, or is about to: its devices are in that
+/// one's hands, and only once it merges can it be shown. The host then, and the origin's name.
+///
+/// # Errors
+/// What device-mapper does not tell.
+pub(crate) fn begun_by_another(
+    control: &Control,
+    given: &str,
+) -> anyhow::Result<Option<(Host, String)>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let host = Host::read(control)?;
+        if let Some(name) = merge_of(&host, given).map(|origin| origin.info.name.clone()) {
+            return Ok(Some((host, name)));
+        }
+        if !is_about_to_merge(&host, given) || Instant::now() >= deadline {
+            return Ok(None);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Whether somebody drives a merge of this snapshot, by the journals.
+fn is_about_to_merge(host: &Host, given: &str) -> bool {
+    let Some(name) = name_of(host, given) else { return false };
+    let journals = journal::list().unwrap_or_default().into_iter().flatten();
+    journals
+        .filter(|it| it.record().snapshot.as_ref().is_some_and(|it| it.device.name == name))
+        .any(|journal| journal::driver::driver_of(&journal.record().origin.name).is_some())
+}
+
+/// The device-mapper name that is meant, also where there is no such device.
+fn name_of(host: &Host, given: &str) -> Option<String> {
+    let device = resolve::resolve(host, given).ok();
+    device.map(|device| device.info.name.clone()).or_else(|| resolve::reading(given))
+}
+
 /// The origin that a snapshot of this name is being merged into. Its own device is gone by then, or
 /// nothing but an error.
 pub(crate) fn merge_of<'a>(host: &'a Host, given: &str) -> Option<&'a Device> {
-    let name = resolve::resolve(host, given)
-        .map(|device| device.info.name.clone())
-        .ok()
-        .or_else(|| resolve::reading(given))?;
+    let name = name_of(host, given)?;
     let of_lvm = || {
         host.merges().find(|merge| {
             let cow = merge.merge().and_then(|args| host.by_dev(args.cow.number()?));

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Context;
 use merge_ctl::dm::{Control, Device, Host, SnapshotStatus, Usage, holders, resolve};
 use merge_ctl::human::{self, printable};
 use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal, Way};
@@ -33,12 +34,8 @@ const SCAN_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     let output = live::output(&options.live)?;
     let control = Control::open()?;
-    let host = Host::read(&control)?;
-    if let [snapshot] = options.snapshots.as_slice()
-        && let Some(origin) = attach::merge_of(&host, snapshot)
-    {
-        eprintln!("merge-ctl: {} is being merged already", printable(snapshot));
-        return resume::attach(control, &host, origin, &options.live).await;
+    if let Some((host, origin)) = begun_by_another(&control, &options.snapshots)? {
+        return onlook(control, &host, &origin, options).await;
     }
     if !options.yes && io::stdin().is_terminal() {
         let host = settled_host(&control, &options.snapshots)?;
@@ -49,7 +46,14 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     }
     // Looked at anew: much may have changed while somebody thought about the answer.
     let host = settled_host(&control, &options.snapshots)?;
-    let plans = preflight(&host, &options.snapshots)?;
+    let plans = match preflight(&host, &options.snapshots) {
+        Ok(plans) => plans,
+        // Another start may have taken the devices just now: what was refused is its doing then.
+        Err(error) => match begun_by_another(&control, &options.snapshots)? {
+            Some((host, origin)) => return onlook(control, &host, &origin, options).await,
+            None => return Err(error),
+        },
+    };
     for note in plans.iter().flat_map(|plan| &plan.notes) {
         eprintln!("merge-ctl: {note}");
     }
@@ -74,6 +78,29 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     let exit = if interrupted { live.end()? } else { live.run().await? };
     tell_left_out(&left_out);
     Ok(Exit::worst(failure.iter().map(exit::of).chain([exit])).into())
+}
+
+/// The one merge that is asked for, where another merge-ctl has it in hand.
+fn begun_by_another(
+    control: &Control,
+    snapshots: &[String],
+) -> anyhow::Result<Option<(Host, String)>> {
+    match snapshots {
+        [snapshot] => attach::begun_by_another(control, snapshot),
+        _ => Ok(None),
+    }
+}
+
+/// Shows the merge that another has in hand.
+async fn onlook(
+    control: Control,
+    host: &Host,
+    origin: &str,
+    options: &Start,
+) -> anyhow::Result<ExitCode> {
+    eprintln!("merge-ctl: {} is being merged already", printable(&options.snapshots.join(", ")));
+    let origin = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
+    resume::attach(control, host, origin, &options.live).await
 }
 
 /// The host, once nobody has the devices open any more who only scans them, as lvm2 and udev do;
