@@ -194,7 +194,7 @@ fn where_one_is_refused_none_is_begun() {
 /// preflight does not see it.
 fn without_locked_memory(arguments: &[&str]) -> Ended {
     let before = getrlimit(Resource::Memlock);
-    setrlimit(Resource::Memlock, Rlimit { current: Some(0), ..before.clone() }).unwrap();
+    setrlimit(Resource::Memlock, Rlimit { current: Some(0), ..before }).unwrap();
     // The bounding set is a thread's own, and what the thread starts inherits it.
     let ended = std::thread::scope(|scope| {
         let start = || {
