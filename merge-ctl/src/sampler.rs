@@ -10,14 +10,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::dm::control::DeviceStatus;
+use crate::dm::kernel_log::LoggedFailure;
 use crate::dm::{
     Control, Device, DeviceId, DeviceRef, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, Usage,
-    disk_stats, in_flight, throttle,
+    disk_stats, in_flight, kernel_log, throttle,
 };
 use crate::probe::{Event, Probe, What};
 use crate::sample::{
     CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
-    StoreView,
+    StoreView, ToldBy,
 };
 use crate::units::{DeviceNumber, Sectors};
 use store::StoreReading;
@@ -36,6 +37,8 @@ pub struct Sampler {
     /// Runs that were told and not sampled yet.
     runs: Vec<Run>,
     end: Option<End>,
+    /// Whether the kernel log was asked about a failure.
+    log_asked: bool,
     /// The exception store, as long as it is being read.
     reading: Option<StoreReading>,
 }
@@ -62,7 +65,16 @@ impl Sampler {
             identity.probes.missing.push(format!("I/O on the origin is not seen: {error}."));
         }
         let alone = host.merges().all(|merge| merge.info.dev == identity.origin_dev);
-        Ok(Self { control, probe, identity, alone, runs: Vec::new(), end: None, reading: None })
+        Ok(Self {
+            control,
+            probe,
+            identity,
+            alone,
+            runs: Vec::new(),
+            end: None,
+            log_asked: false,
+            reading: None,
+        })
     }
 
     /// What stays the same.
@@ -151,6 +163,9 @@ impl Sampler {
     fn sample_with(&mut self, kernel: KernelView) -> Sample {
         let store = self.store_if_read(&kernel);
         self.drain();
+        if kernel == KernelView::MergeFailed {
+            self.ask_the_log();
+        }
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin = self.identity.origin_dev;
         Sample {
@@ -167,6 +182,25 @@ impl Sampler {
             disks: self.disks().ok(),
             dropped: self.probe.dropped(),
         }
+    }
+
+    /// For a failure that the probes did not see: what the kernel log says, where it can only mean
+    /// this merge.
+    fn ask_the_log(&mut self) {
+        if self.log_asked || self.end.is_some() {
+            return;
+        }
+        self.log_asked = true;
+        // A log that may not be read tells nothing; the cause is then shown as unknown.
+        let told = kernel_log::last_failure().ok().flatten().filter(|_| self.alone);
+        self.end = told.map(|LoggedFailure { at_ns, fault }| End::Failed {
+            at_ns,
+            fault: Some(fault),
+            told_by: ToldBy::KernelLog,
+            errno: 0,
+            old_chunk: 0,
+            chunks: 0,
+        });
     }
 
     fn disks(&self) -> io::Result<Disks> {

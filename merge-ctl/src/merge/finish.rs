@@ -3,6 +3,7 @@
 use super::executor::{Executor, Step};
 use super::preflight::{Obstacle, Refusal, at_rest, refusal};
 use crate::dm::{Device, DmError, Host, SnapshotStatus, Table, Target};
+use crate::safe_path;
 use crate::units::Sectors;
 
 /// A merge that is done, and what its origin becomes.
@@ -58,6 +59,13 @@ impl Finish {
                     obstacle: Obstacle::StillMerging,
                     reason: format!("The merge into {label} is not done."),
                     way_out: format!("Watch it: merge-ctl monitor {label}."),
+                });
+            }
+            Some(SnapshotStatus::MergeFailed) => {
+                return Err(Refusal {
+                    obstacle: Obstacle::Failed,
+                    reason: format!("The merge into {label} has failed."),
+                    way_out: safe_path::way_out(&label, origin.owner()),
                 });
             }
             _ => {
