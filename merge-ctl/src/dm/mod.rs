@@ -2,13 +2,14 @@
 //!
 //! What always holds: nothing is computed from two instants here, and nothing is changed that was
 //! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`], [`disk_stats`],
-//! [`kernel_log`] and [`throttle`], changing in [`control`] and [`nodes`]; [`target`] and [`status`] are pure. The
-//! only unsafe code is in the private module `ioctl`.
+//! [`disk_identity`], [`kernel_log`] and [`throttle`], changing in [`control`] and [`nodes`];
+//! [`target`] and [`status`] are pure. The only unsafe code is in the private module `ioctl`.
 //!
 //! It refuses to be a general device-mapper library: the commands that a merge does not need
 //! (messages, geometry, renaming, removing everything) are not there.
 
 pub mod control;
+pub mod disk_identity;
 pub mod disk_stats;
 pub mod error;
 pub mod holders;
@@ -23,6 +24,7 @@ pub mod target;
 pub mod throttle;
 
 pub use control::{Control, DeviceId, DeviceInfo, Subject, SuspendOptions};
+pub use disk_identity::DiskIdentity;
 pub use error::{DmError, DmErrorKind};
 pub use host::{Device, Host};
 pub use status::{SnapshotStatus, Usage};
