@@ -89,7 +89,7 @@ impl Executor for FakeDm {
                 self.devices.get_mut(name).unwrap().suspended = true;
                 true
             }
-            Step::Remove(_) => self.devices.remove(name).is_some(),
+            Step::Remove(_) | Step::RemoveUnused(_) => self.devices.remove(name).is_some(),
         };
         if done {
             return Ok(());

@@ -19,6 +19,8 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(50);
 pub struct LiveExecutor<'a> {
     control: &'a Control,
     devices: Vec<(String, DeviceNumber)>,
+    /// Devices that were made here.
+    made: Vec<String>,
     notes: Vec<String>,
 }
 
@@ -27,7 +29,7 @@ impl<'a> LiveExecutor<'a> {
     pub fn new<'d>(control: &'a Control, devices: impl IntoIterator<Item = &'d Device>) -> Self {
         let devices =
             devices.into_iter().map(|device| (device.info.name.clone(), device.info.dev)).collect();
-        Self { control, devices, notes: Vec::new() }
+        Self { control, devices, made: Vec::new(), notes: Vec::new() }
     }
 
     /// What went otherwise than it should and did no harm.
@@ -39,11 +41,29 @@ impl<'a> LiveExecutor<'a> {
         let created = self.control.create(name, (!uuid.is_empty()).then_some(uuid))?;
         self.devices.retain(|(known, _)| known != name);
         self.devices.push((name.to_owned(), created.dev));
+        self.made.push(name.to_owned());
         Ok(())
     }
 
-    fn remove(&mut self, name: &str, dev: Option<DeviceNumber>) -> Result<(), DmError> {
-        match self.try_to_remove(subject(name, dev))? {
+    /// A device that was made here has its node only once it has a table.
+    fn resume(&mut self, subject: Subject<'_>, name: &str) -> Result<(), DmError> {
+        let resumed = self.control.resume(subject)?;
+        let without_node = self.made.iter().any(|made| made == name);
+        if without_node && let Err(error) = nodes::ensure(name, resumed.dev) {
+            self.notes.push(format!("/dev/mapper/{name} could not be made: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Removes a device. One that somebody keeps open goes once they close it, or, with `at_once`,
+    /// stays.
+    fn remove(
+        &mut self,
+        name: &str,
+        dev: Option<DeviceNumber>,
+        at_once: bool,
+    ) -> Result<(), DmError> {
+        match self.try_to_remove(subject(name, dev), at_once)? {
             Removal::Deferred => self
                 .notes
                 .push(format!("{name} was opened by somebody; it goes away when it is closed.")),
@@ -57,15 +77,15 @@ impl<'a> LiveExecutor<'a> {
         Ok(())
     }
 
-    fn try_to_remove(&self, subject: Subject<'_>) -> Result<Removal, DmError> {
+    fn try_to_remove(&self, subject: Subject<'_>, at_once: bool) -> Result<Removal, DmError> {
         for _ in 1..REMOVE_TRIES {
             match self.control.remove(subject, false) {
                 Err(error) if error.kind == DmErrorKind::Busy => thread::sleep(REMOVE_PAUSE),
                 result => return result,
             }
         }
-        // Somebody keeps it open. It goes by itself once they close it.
-        self.control.remove(subject, true)
+        // Somebody keeps it open.
+        self.control.remove(subject, !at_once)
     }
 }
 
@@ -85,8 +105,9 @@ impl Executor for LiveExecutor<'_> {
             Step::Load(_, table) => self.control.load(subject, table, false).map(drop),
             Step::Clear(_) => self.control.clear(subject).map(drop),
             Step::Suspend(_) => self.control.suspend(subject, SuspendOptions::default()).map(drop),
-            Step::Resume(_) => self.control.resume(subject).map(drop),
-            Step::Remove(_) => self.remove(name, dev),
+            Step::Resume(_) => self.resume(subject, name),
+            Step::Remove(_) => self.remove(name, dev, false),
+            Step::RemoveUnused(_) => self.remove(name, dev, true),
         }
     }
 }

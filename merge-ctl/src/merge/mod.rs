@@ -4,6 +4,7 @@
 //! over an [`executor::Executor`]; [`journal`] remembers them. Nothing here touches a device but [`live::LiveExecutor`].
 
 pub mod executor;
+pub mod failed;
 pub mod finish;
 pub mod handover;
 pub mod journal;
