@@ -48,6 +48,13 @@ pub(crate) enum Command {
     /// Show a merge live, whoever started it
     #[command(after_help = EXIT_STATUS)]
     Monitor(Monitor),
+    /// Go on with a merge that has failed: read its metadata again from disk
+    ///
+    /// A failed merge must not be suspended and resumed: the kernel would destroy data. This takes the
+    /// device down and makes it anew (a volume of LVM is deactivated and activated again), so nothing
+    /// may use it meanwhile. Before that the devices below must answer again.
+    #[command(after_help = EXIT_STATUS)]
+    Resume(Resume),
     /// Finish a merge that has nothing left to do: make the origin a plain device again
     #[command(after_help = EXIT_STATUS)]
     Finish(Finish),
@@ -102,6 +109,20 @@ pub(crate) struct Monitor {
     #[arg(help = format!("The merging origin, {NAMES}; without it, the only merge of this host, \
                           or a list to choose from"))]
     pub(crate) origin: Option<String>,
+    /// How to show the merge.
+    #[command(flatten)]
+    pub(crate) live: Live,
+}
+
+/// `merge-ctl resume`.
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The origin of the merge
+    #[arg(help = format!("The origin of the merge, {NAMES}"))]
+    pub(crate) origin: String,
+    /// Do not ask before the device is taken down
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,
@@ -182,7 +203,7 @@ pub(crate) struct Dump {
 }
 
 /// How to show a merge live.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Live {
     /// What to show [default: tui on a terminal, plain elsewhere]
     #[arg(short, long, value_enum)]

@@ -116,12 +116,15 @@ impl SafePath {
     /// # Errors
     /// [`Stopped`], with what is there now. To be called again once the cause is gone, with the
     /// steps that are then left.
-    pub fn carry_out(&self, steps: &[Step], executor: &mut impl Executor) -> Result<(), Stopped> {
+    pub fn carry_out(
+        &self,
+        steps: &[Step],
+        executor: &mut impl Executor,
+    ) -> Result<(), Box<Stopped>> {
         for step in steps {
-            executor.act(step).map_err(|error| Stopped {
-                origin: self.origin.name.clone(),
-                step: step.clone(),
-                error,
+            executor.act(step).map_err(|error| {
+                let (origin, step) = (self.origin.name.clone(), step.clone());
+                Box::new(Stopped { origin, step, error })
             })?;
         }
         Ok(())

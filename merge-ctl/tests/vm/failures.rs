@@ -3,6 +3,8 @@
 
 mod inject;
 mod kernel_bug;
+mod lvm;
+mod safe_path;
 
 use serde_json::Value;
 
@@ -56,7 +58,24 @@ fn fail_and_recover(bed: &Testbed, broken: &Break, cause: &str, device: &str) ->
     let ended = fails(bed, broken, cause, device);
     bed.slow_down(0);
     assert!(bed.image("origin") == promised, "the failure has changed what users see");
+    recovers(bed, &promised);
     ended
+}
+
+/// The safe way out of a failure whose cause is gone: the origin is plain, and what was promised.
+fn recovers(bed: &Testbed, promised: &[u8]) {
+    let origin = bed.dm("origin");
+    merge_ctl(&["resume", "--yes", "--output", "json", &origin]).expect(0);
+    assert!(dmsetup(&["table", &origin]).contains("linear"));
+    assert!(bed.image("origin") == promised, "the origin differs from the snapshot");
+    no_journal_is_left();
+}
+
+fn no_journal_is_left() {
+    let journals = std::fs::read_dir("/var/lib/merge-ctl/merges").into_iter().flatten();
+    let names: Vec<_> = journals.map(|entry| entry.unwrap().file_name()).collect();
+    let is_journal = |name: &&std::ffi::OsString| name.to_string_lossy().ends_with(".merge");
+    assert_eq!(names.iter().find(is_journal), None);
 }
 
 #[test]

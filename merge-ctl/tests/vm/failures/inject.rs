@@ -16,10 +16,15 @@ pub(super) enum Break {
 impl Break {
     /// From now on; what is not broken answers after `delay_ms`.
     pub(super) fn apply(&self, bed: &Testbed, delay_ms: u32) {
-        let (Self::All { device, sectors } | Self::Writes { device, sectors }) = self;
-        let name = bed.dm(device);
+        let (Self::All { device, .. } | Self::Writes { device, .. }) = self;
+        self.apply_to(&bed.dm(device), delay_ms);
+    }
+
+    /// The same for any device with one target over one disk.
+    pub(super) fn apply_to(&self, name: &str, delay_ms: u32) {
+        let (Self::All { sectors, .. } | Self::Writes { sectors, .. }) = self;
         // Whatever it is now: the end is the second word, the disk the fourth.
-        let table = dmsetup(&["table", &name]);
+        let table = dmsetup(&["table", name]);
         let words: Vec<&str> = table.split_whitespace().collect();
         let (end, disk): (u64, _) = (words[1].parse().unwrap(), words[3]);
         let part = |from: u64, to: u64, target: String| {
@@ -44,11 +49,12 @@ impl Break {
             part(sectors.start, sectors.end.min(end), broken),
             sound(sectors.end, end),
         ];
-        reload(&name, &parts.into_iter().flatten().collect::<String>());
+        reload(name, &parts.into_iter().flatten().collect::<String>());
     }
 }
 
-fn reload(device: &str, table: &str) {
+/// Swaps a device's table for one of several lines.
+pub(super) fn reload(device: &str, table: &str) {
     let file = format!("/tmp/{device}.table");
     std::fs::write(&file, table).unwrap();
     dmsetup(&["load", device, &file]);

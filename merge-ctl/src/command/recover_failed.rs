@@ -1,0 +1,333 @@
+//! Goes on with a merge that has failed, on the safe path, once somebody has agreed to it.
+//!
+//! Of an origin of LVM lvm2 takes the path: it deactivates the volume and activates it again, and its
+//! own metadata says that the merge goes on. Of any other the device is removed and made anew by our
+//! own steps, with a journal that says how, from before the first of them.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use merge_ctl::dm::holders::{self, Holders};
+use merge_ctl::dm::{
+    Control, Device, DeviceRef, DiskIdentity, Host, SnapshotArgs, SnapshotStatus, Table, Target,
+    kernel_log, nodes, resolve,
+};
+use merge_ctl::lvm::lvm2::{Lvm, Volume};
+use merge_ctl::lvm::names::VolumeName;
+use merge_ctl::merge::executor::Step;
+use merge_ctl::merge::failed::answers::{self, Lower};
+use merge_ctl::merge::failed::{self, SafePath};
+use merge_ctl::merge::journal::below::Below;
+use merge_ctl::merge::journal::{Driver, Journal, Phase, Record, StoreMark, boot_id};
+use merge_ctl::merge::live::LiveExecutor;
+use merge_ctl::merge::preflight::{Obstacle, Refusal};
+use merge_ctl::sample::Owner;
+use merge_ctl::store::FileSource;
+use merge_ctl::units::{DeviceNumber, Sectors};
+
+use super::{finish, monitor};
+use crate::cli::{self, Resume};
+use crate::exit::{Exit, Usage};
+
+/// How often a device that is in use is looked at again: udev and lvm2 open it for a moment.
+const SCAN_TRIES: u32 = 8;
+/// Between two such looks.
+const SCAN_PAUSE: Duration = Duration::from_millis(200);
+
+/// `merge-ctl resume` of a merge that has failed, or whose recovery was interrupted.
+pub(crate) async fn run(options: &Resume) -> anyhow::Result<ExitCode> {
+    let control = Control::open()?;
+    let name = dm_name(&Host::read(&control)?, &options.origin)?;
+    let _drives = Driver::take(&name)?;
+    if let Recovery::Declined = begin(&control, &name, options.yes)? {
+        eprintln!("merge-ctl: nothing was changed");
+        return Ok(Exit::Refused.into());
+    }
+    follow(&control, &name, options).await
+}
+
+/// The device-mapper name that is meant, also of a device that is not there.
+fn dm_name(host: &Host, given: &str) -> anyhow::Result<String> {
+    match resolve::resolve(host, given) {
+        Ok(device) => Ok(device.info.name.clone()),
+        Err(error) => resolve::reading(given).ok_or_else(|| error.into()),
+    }
+}
+
+fn begin(control: &Control, name: &str, yes: bool) -> anyhow::Result<Recovery> {
+    let host = Host::read(control)?;
+    match host.by_name(name) {
+        Some(device) if device.info.live_table => recover(control, name, yes),
+        _ => match (Journal::of(name)?, VolumeName::from_dm(name)) {
+            (Some(journal), _) if is_interrupted(&journal)? => {
+                go_on(control, journal).map(|()| Recovery::GoesOn)
+            }
+            (_, Some(volume)) => activate(&volume, yes),
+            _ => Err(Usage(format!("there is no device {name}, and no merge into it")).into()),
+        },
+    }
+}
+
+/// Whether a journal is of a recovery of this boot: only then the numbers in its tables hold.
+fn is_interrupted(journal: &Journal) -> anyhow::Result<bool> {
+    let record = journal.record();
+    Ok(matches!(record.phase, Phase::Failed { .. }) && record.boot_id == boot_id()?)
+}
+
+/// Activates an origin of LVM that was taken down and not brought back.
+fn activate(volume: &VolumeName, yes: bool) -> anyhow::Result<Recovery> {
+    let lvm = Lvm::find()?;
+    let volumes = lvm.volumes()?;
+    let is_it = |found: &&Volume| found.vg == volume.vg && found.lv == volume.lv;
+    let merging = volumes.iter().find(is_it).is_some_and(Volume::is_merging_origin);
+    if !merging {
+        return Err(Usage(format!("there is no merge into {volume}")).into());
+    }
+    let question = format!("{volume} is not active. Activate it, so that its merge goes on:");
+    if !agreed(&question, yes)? {
+        return Ok(Recovery::Declined);
+    }
+    lvm.activate(&volume.vg, &volume.lv)?;
+    Ok(Recovery::GoesOn)
+}
+
+/// Shows the merge to its end, and finishes it where that is ours to do.
+async fn follow(control: &Control, name: &str, options: &Resume) -> anyhow::Result<ExitCode> {
+    let host = Host::read(control)?;
+    let Some(origin) = host.by_name(name).filter(|origin| origin.merge().is_some()) else {
+        eprintln!("merge-ctl: the merge into {} is done", options.origin);
+        return Ok(Exit::Done.into());
+    };
+    let owner = origin.owner();
+    let live = options.live.clone();
+    let code = monitor::run(&cli::Monitor { origin: Some(name.to_owned()), live }).await?;
+    let host = Host::read(control)?;
+    let is_done = |origin: &Device| {
+        origin.status.as_ref().and_then(SnapshotStatus::usage).is_some_and(|usage| usage.is_empty())
+    };
+    if owner == Owner::DeviceMapper && host.by_name(name).is_some_and(is_done) {
+        let finished = finish::run(&cli::Finish { origin: name.to_owned() })?;
+        if let Some(journal) = Journal::of(name)? {
+            journal.close()?;
+        }
+        return Ok(finished);
+    }
+    Ok(code)
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// The merge goes on.
+    GoesOn,
+    /// Whoever was asked said no; nothing was changed.
+    Declined,
+}
+
+/// Goes on with the failed merge into `origin`. Whoever calls this drives the merge
+/// ([`merge_ctl::merge::journal::Driver`]).
+///
+/// # Errors
+/// [`Refusal`], with nothing changed; [`failed::Stopped`] in the middle of it, with what is there;
+/// what lvm2 says.
+pub(crate) fn recover(control: &Control, origin: &str, yes: bool) -> anyhow::Result<Recovery> {
+    let host = settled(control, origin)?;
+    let device = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
+    failed::has_failed(device)?;
+    failed::unused(device, &holders_of)?;
+    answer(&host, device)?;
+    if !agreed(&failed::question(device), yes)? {
+        return Ok(Recovery::Declined);
+    }
+    match (device.owner(), device.volume()) {
+        (Owner::Lvm, Some(volume)) => by_lvm(&volume)?,
+        (Owner::Lvm, None) => anyhow::bail!(
+            "{origin} belongs to LVM, and its name cannot be read as a volume: deactivate and \
+             activate it with lvchange"
+        ),
+        (Owner::DeviceMapper, _) => by_ourselves(control, origin)?,
+    }
+    Ok(Recovery::GoesOn)
+}
+
+/// Goes on where [`recover`] was interrupted, with the device not there, or without its table: the
+/// consent was given then.
+///
+/// # Errors
+/// As [`recover`].
+pub(crate) fn go_on(control: &Control, journal: Journal) -> anyhow::Result<()> {
+    let path = SafePath::of_record(journal.record());
+    let steps = path.steps(&Host::read(control)?, &holders_of)?;
+    take(control, &path, &steps)?;
+    keep(journal)
+}
+
+/// The host, once nobody has the origin open any more who only scans it.
+fn settled(control: &Control, origin: &str) -> anyhow::Result<Host> {
+    let mut host = Host::read(control)?;
+    for _ in 1..SCAN_TRIES {
+        if host.by_name(origin).is_none_or(|device| device.info.open_count == 0) {
+            break;
+        }
+        thread::sleep(SCAN_PAUSE);
+        host = Host::read(control)?;
+    }
+    Ok(host)
+}
+
+/// A holder that cannot be found is still in the kernel's count, which is what decides.
+fn holders_of(dev: DeviceNumber) -> Holders {
+    holders::holders_of(dev).unwrap_or_default()
+}
+
+/// Whether the devices below answer again.
+fn answer(host: &Host, origin: &Device) -> anyhow::Result<()> {
+    let args = args_of(origin)?;
+    let (real, cow) = (lower(host, &args.real)?, lower(host, &args.cow)?);
+    answers::try_both(real, cow, origin.size()).map_err(Refusal::from)?;
+    Ok(())
+}
+
+fn args_of(origin: &Device) -> anyhow::Result<&SnapshotArgs> {
+    origin.merge().with_context(|| format!("{} carries no merge any more", origin.label()))
+}
+
+fn lower(host: &Host, dev: &DeviceRef) -> anyhow::Result<Lower> {
+    let dev = number(dev)?;
+    if host.by_dev(dev).is_some_and(|device| device.info.suspended) {
+        return Err(Refusal {
+            obstacle: Obstacle::Unfit,
+            reason: format!("{} is suspended: nothing below it answers.", host.label_of(dev)),
+            way_out: "Whoever suspended it has to resume it. Do not resume the merging origin."
+                .to_owned(),
+        }
+        .into());
+    }
+    let path = nodes::kernel_path(dev).with_context(|| format!("device {dev} has no node"))?;
+    Ok(Lower { label: host.label_of(dev), path })
+}
+
+fn number(dev: &DeviceRef) -> anyhow::Result<DeviceNumber> {
+    dev.number().with_context(|| format!("{dev} has no device number"))
+}
+
+fn agreed(question: &str, yes: bool) -> anyhow::Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Refusal {
+            obstacle: Obstacle::Unfit,
+            reason: question.to_owned(),
+            way_out: "Nobody is here to agree to that: say --yes.".to_owned(),
+        }
+        .into());
+    }
+    let mut err = io::stderr().lock();
+    write!(err, "{question}\nGo on? [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn by_lvm(volume: &VolumeName) -> anyhow::Result<()> {
+    let lvm = Lvm::find()?;
+    let again = || format!("lvchange -ay {volume}");
+    lvm.deactivate(&volume.vg, &volume.lv).with_context(|| {
+        format!("{volume} could not be taken down; if it is not active now: {}", again())
+    })?;
+    lvm.activate(&volume.vg, &volume.lv).with_context(|| {
+        format!("{volume} IS NOT ACTIVE now, its data is untouched. Try again: {}", again())
+    })
+}
+
+fn by_ourselves(control: &Control, origin: &str) -> anyhow::Result<()> {
+    // Looked at anew: much may have changed while somebody thought about the answer.
+    let host = settled(control, origin)?;
+    let device = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
+    failed::has_failed(device)?;
+    let path = SafePath::of(device);
+    let steps = path.steps(&host, &holders_of)?;
+    let (journal, ours) = remember(&host, device)?;
+    take(control, &path, &steps)?;
+    match ours {
+        true => keep(journal),
+        // The merge is somebody else's: it is now as it was before it failed.
+        false => journal.close().map_err(Into::into),
+    }
+}
+
+fn take(control: &Control, path: &SafePath, steps: &[Step]) -> anyhow::Result<()> {
+    let host = Host::read(control)?;
+    let mut executor = LiveExecutor::new(control, host.by_name(&path.origin.name));
+    path.carry_out(steps, &mut executor)?;
+    for note in executor.notes() {
+        eprintln!("merge-ctl: {note}");
+    }
+    Ok(())
+}
+
+fn keep(mut journal: Journal) -> anyhow::Result<()> {
+    journal.advance(Phase::Merging)?;
+    Ok(())
+}
+
+/// Sees to it that a journal says how the device is made anew, and tells whether there was one.
+fn remember(host: &Host, origin: &Device) -> anyhow::Result<(Journal, bool)> {
+    let phase = Phase::Failed { why: why() };
+    let Some(mut journal) = Journal::of(&origin.info.name)? else {
+        return Ok((Journal::create(record(host, origin, phase)?)?, false));
+    };
+    if journal.record().origin_merging != origin.table {
+        return Err(Refusal {
+            obstacle: Obstacle::Unfit,
+            reason: format!(
+                "The journal {} is of another merge into {}.",
+                journal.path().display(),
+                origin.label()
+            ),
+            way_out: "Look at it, and move it away if that merge is over.".to_owned(),
+        }
+        .into());
+    }
+    journal.advance(phase)?;
+    Ok((journal, true))
+}
+
+/// What is known of the failure, in words, for whoever reads the journal.
+fn why() -> String {
+    let logged = kernel_log::last_failure().ok().flatten();
+    logged.map_or_else(
+        || "the status line said so".to_owned(),
+        |failure| format!("{} was the kernel log's last word", failure.fault.code()),
+    )
+}
+
+/// The journal of a merge that was begun by somebody else.
+fn record(host: &Host, origin: &Device, phase: Phase) -> anyhow::Result<Record> {
+    let args = args_of(origin)?;
+    let (real, cow) = (number(&args.real)?, number(&args.cow)?);
+    let cow_path = nodes::kernel_path(cow).with_context(|| format!("device {cow} has no node"))?;
+    let store = StoreMark::read(FileSource::open(&cow_path)?, origin.size())?
+        .with_context(|| format!("{} holds no valid exceptions", host.label_of(cow)))?;
+    let SafePath { origin: named, merging } = SafePath::of(origin);
+    let before = Target::SnapshotOrigin { real: args.real.clone() };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Record {
+        phase,
+        boot_id: boot_id()?,
+        begun_unix_s: now.as_secs(),
+        origin: named,
+        origin_before: Table::single(origin.size(), before),
+        origin_merging: merging,
+        snapshot: None,
+        // How much there was when it began, nobody knows.
+        allocated: Sectors(0),
+        store,
+        below: Below::of(host, &[real, cow], &DiskIdentity::read)?,
+    })
+}
