@@ -20,15 +20,17 @@ use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::merge::executor::Step;
 use merge_ctl::merge::failed::answers::{self, Lower};
 use merge_ctl::merge::failed::{self, SafePath};
+use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::journal::below::Below;
 use merge_ctl::merge::journal::{Driver, Journal, Phase, Record, StoreMark, boot_id};
 use merge_ctl::merge::live::LiveExecutor;
+use merge_ctl::merge::memory::LockedMemory;
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::sample::Owner;
 use merge_ctl::store::FileSource;
 use merge_ctl::units::{DeviceNumber, Sectors};
 
-use super::{finish, monitor};
+use super::monitor;
 use crate::cli::{self, Resume};
 use crate::exit::{Exit, Usage};
 
@@ -108,12 +110,15 @@ async fn follow(control: &Control, name: &str, options: &Resume) -> anyhow::Resu
     let is_done = |origin: &Device| {
         origin.status.as_ref().and_then(SnapshotStatus::usage).is_some_and(|usage| usage.is_empty())
     };
-    if owner == Owner::DeviceMapper && host.by_name(name).is_some_and(is_done) {
-        let finished = finish::run(&cli::Finish { origin: name.to_owned() })?;
-        if let Some(journal) = Journal::of(name)? {
-            journal.close()?;
-        }
-        return Ok(finished);
+    if let Some(done) = host.by_name(name).filter(|origin| is_done(origin))
+        && owner == Owner::DeviceMapper
+    {
+        let finish = Finish::of(&host, done)?;
+        let _locked = LockedMemory::lock().context("cannot lock memory")?;
+        finish.carry_out(&mut LiveExecutor::new(control, [done]))?;
+        Journal::of(name)?.map_or(Ok(()), Journal::close)?;
+        eprintln!("merge-ctl: {name} is a plain device again");
+        return Ok(Exit::Done.into());
     }
     Ok(code)
 }

@@ -8,12 +8,14 @@ use std::io::Write as _;
 use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target, Usage, resolve};
 use merge_ctl::human;
+use merge_ctl::safe_path;
 use merge_ctl::sample::Owner;
 use merge_ctl::units::DeviceNumber;
 use serde::Serialize;
 
 /// Raised whenever a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
+const MERGE_FAILED: &str = "merge failed";
 const NOTHING: &str = "There is no snapshot, no origin and no merge on this host.";
 
 /// Prints the table, or with `json` one object, of all devices, or of those that belong to `name`.
@@ -120,7 +122,7 @@ fn origin_label(host: &Host, args: &SnapshotArgs) -> Option<String> {
 fn state(kind: &str, status: Option<&SnapshotStatus>) -> &'static str {
     match status {
         Some(SnapshotStatus::Invalid) => "invalid",
-        Some(SnapshotStatus::MergeFailed) => "merge failed",
+        Some(SnapshotStatus::MergeFailed) => MERGE_FAILED,
         Some(SnapshotStatus::Overflow) => "overflow",
         Some(SnapshotStatus::Unknown(_)) => "unknown",
         Some(SnapshotStatus::Usage(usage)) if kind == "merge" => {
@@ -159,6 +161,14 @@ fn to_table(rows: &[Row]) -> String {
             line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{}", padded.join("  ").trim_end());
+    }
+    for failed in rows.iter().filter(|row| row.state == MERGE_FAILED) {
+        let way_out = human::printable(&safe_path::way_out(&failed.name, failed.owner));
+        let _ = writeln!(
+            text,
+            "\nThe merge into {} has failed. {way_out}",
+            human::printable(&failed.name)
+        );
     }
     text
 }
@@ -254,6 +264,17 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
         let column = |line: &str| line.find("4 KiB").or(line.find("CHUNK"));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(column(lines[0]), column(lines[2]));
+    }
+
+    #[test]
+    fn a_failed_merge_has_its_way_out_below_the_table() {
+        let mut host = picture();
+        assert!(!to_table(&rows(&host, None).unwrap()).contains("merge-ctl resume"));
+        host.devices[3].status = Some(SnapshotStatus::MergeFailed);
+        let text = to_table(&rows(&host, None).unwrap());
+        let last = text.lines().last().unwrap();
+        assert!(last.starts_with("The merge into held has failed. Do NOT suspend"), "{last}");
+        assert!(last.ends_with("then: merge-ctl resume held"), "{last}");
     }
 
     #[test]

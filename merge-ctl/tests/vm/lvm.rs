@@ -37,7 +37,8 @@ impl VolumeGroup {
         let volume = match &group.mapper {
             None => group.disk.clone(),
             Some(mapper) => {
-                let table = format!("0 {} linear {} 0", 160 * 2048, group.disk);
+                // Not from its beginning: LVM would find its label on the disk too.
+                let table = format!("0 {} linear {} 2048", 159 * 2048, group.disk);
                 dmsetup(&["create", mapper, "--table", &table]);
                 format!("/dev/mapper/{mapper}")
             }

@@ -23,10 +23,11 @@ impl Break {
     /// The same for any device with one target over one disk.
     pub(super) fn apply_to(&self, name: &str, delay_ms: u32) {
         let (Self::All { sectors, .. } | Self::Writes { sectors, .. }) = self;
-        // Whatever it is now: the end is the second word, the disk the fourth.
+        // Whatever it is now: the end is the second word, then come the disk and where it begins.
         let table = dmsetup(&["table", name]);
         let words: Vec<&str> = table.split_whitespace().collect();
         let (end, disk): (u64, _) = (words[1].parse().unwrap(), words[3]);
+        let offset: u64 = words[4].parse().unwrap();
         let part = |from: u64, to: u64, target: String| {
             (from < to).then(|| format!("{from} {} {target}\n", to - from))
         };
@@ -35,14 +36,16 @@ impl Break {
                 from,
                 to,
                 match delay_ms {
-                    0 => format!("linear {disk} {from}"),
-                    ms => format!("delay {disk} {from} {ms}"),
+                    0 => format!("linear {disk} {}", offset + from),
+                    ms => format!("delay {disk} {} {ms}", offset + from),
                 },
             )
         };
         let broken = match self {
             Self::All { .. } => "error".to_owned(),
-            Self::Writes { .. } => format!("flakey {disk} {} 0 60 1 error_writes", sectors.start),
+            Self::Writes { .. } => {
+                format!("flakey {disk} {} 0 60 1 error_writes", offset + sectors.start)
+            }
         };
         let parts = [
             sound(0, sectors.start),
