@@ -17,7 +17,6 @@ use merge_ctl::dm::{
 };
 use merge_ctl::lvm::lvm2::{Lvm, Volume};
 use merge_ctl::lvm::names::VolumeName;
-use merge_ctl::merge::executor::Step;
 use merge_ctl::merge::failed::answers::{self, Lower};
 use merge_ctl::merge::failed::{self, SafePath};
 use merge_ctl::merge::finish::Finish;
@@ -60,21 +59,30 @@ fn dm_name(host: &Host, given: &str) -> anyhow::Result<String> {
 }
 
 fn begin(control: &Control, name: &str, yes: bool) -> anyhow::Result<Recovery> {
-    let host = Host::read(control)?;
-    match host.by_name(name) {
-        Some(device) if device.info.live_table => recover(control, name, yes),
-        _ => match (Journal::of(name)?, VolumeName::from_dm(name)) {
-            (Some(journal), _) if is_interrupted(&journal)? => {
-                go_on(control, journal).map(|()| Recovery::GoesOn)
+    let is_there = |host: &Host| host.by_name(name).is_some_and(|device| device.info.live_table);
+    match (is_there(&Host::read(control)?), Journal::of(name)?, VolumeName::from_dm(name)) {
+        (true, None, _) => without_journal(control, name, yes),
+        (true, Some(mut journal), _) => {
+            let recovery = with_journal(control, &mut journal, yes)?;
+            if recovery == Recovery::GoesOn {
+                journal.advance(Phase::Merging)?;
             }
-            (_, Some(volume)) => activate(&volume, yes),
-            _ => Err(Usage(format!("there is no device {name}, and no merge into it")).into()),
-        },
+            Ok(recovery)
+        }
+        (false, Some(mut journal), _) if was_interrupted(&journal)? => {
+            take(control, &mut journal)?;
+            journal.advance(Phase::Merging)?;
+            Ok(Recovery::GoesOn)
+        }
+        (false, _, Some(volume)) => activate(&volume, yes),
+        (false, ..) => {
+            Err(Usage(format!("there is no device {name}, and no merge into it")).into())
+        }
     }
 }
 
 /// Whether a journal is of a recovery of this boot: only then the numbers in its tables hold.
-fn is_interrupted(journal: &Journal) -> anyhow::Result<bool> {
+fn was_interrupted(journal: &Journal) -> anyhow::Result<bool> {
     let record = journal.record();
     Ok(matches!(record.phase, Phase::Failed { .. }) && record.boot_id == boot_id()?)
 }
@@ -132,42 +140,80 @@ pub(crate) enum Recovery {
     Declined,
 }
 
-/// Goes on with the failed merge into `origin`. Whoever calls this drives the merge
-/// ([`merge_ctl::merge::journal::Driver`]).
+/// Goes on with the failed merge into `origin`, of LVM's or of somebody's who keeps no journal.
+/// Whoever calls this drives the merge ([`merge_ctl::merge::journal::Driver`]).
 ///
 /// # Errors
 /// [`Refusal`], with nothing changed; [`failed::Stopped`] in the middle of it, with what is there;
 /// what lvm2 says.
-pub(crate) fn recover(control: &Control, origin: &str, yes: bool) -> anyhow::Result<Recovery> {
-    let host = settled(control, origin)?;
-    let device = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
-    failed::has_failed(device)?;
-    failed::unused(device, &holders_of)?;
-    answer(&host, device)?;
-    if !agreed(&failed::question(device), yes)? {
+pub(crate) fn without_journal(
+    control: &Control,
+    origin: &str,
+    yes: bool,
+) -> anyhow::Result<Recovery> {
+    if !may_go_on(control, origin, yes)? {
         return Ok(Recovery::Declined);
     }
+    let host = settled(control, origin)?;
+    let device = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
     match (device.owner(), device.volume()) {
         (Owner::Lvm, Some(volume)) => by_lvm(&volume)?,
         (Owner::Lvm, None) => anyhow::bail!(
             "{origin} belongs to LVM, and its name cannot be read as a volume: deactivate and \
              activate it with lvchange"
         ),
-        (Owner::DeviceMapper, _) => by_ourselves(control, origin)?,
+        (Owner::DeviceMapper, _) => {
+            // Only while the device is not there: the merge is somebody else's.
+            let mut journal = Journal::create(record(&host, device)?)?;
+            take(control, &mut journal)?;
+            journal.close()?;
+        }
     }
     Ok(Recovery::GoesOn)
 }
 
-/// Goes on where [`recover`] was interrupted, with the device not there, or without its table: the
-/// consent was given then.
+/// The same for a merge with a journal, whose phase is `Failed` when this returns.
 ///
 /// # Errors
-/// As [`recover`].
-pub(crate) fn go_on(control: &Control, journal: Journal) -> anyhow::Result<()> {
+/// As [`without_journal`].
+pub(crate) fn with_journal(
+    control: &Control,
+    journal: &mut Journal,
+    yes: bool,
+) -> anyhow::Result<Recovery> {
+    let origin = journal.record().origin.name.clone();
+    if !may_go_on(control, &origin, yes)? {
+        return Ok(Recovery::Declined);
+    }
+    take(control, journal)?;
+    Ok(Recovery::GoesOn)
+}
+
+/// Whether nothing stands in the way, and whoever is asked agrees.
+fn may_go_on(control: &Control, origin: &str, yes: bool) -> anyhow::Result<bool> {
+    let host = settled(control, origin)?;
+    let device = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
+    failed::has_failed(device)?;
+    failed::unused(device, &holders_of)?;
+    answer(&host, device)?;
+    agreed(&failed::question(device), yes)
+}
+
+/// Takes the steps that are left of the safe path, once the journal says so. Consent was given.
+fn take(control: &Control, journal: &mut Journal) -> anyhow::Result<()> {
     let path = SafePath::of_record(journal.record());
-    let steps = path.steps(&Host::read(control)?, &holders_of)?;
-    take(control, &path, &steps)?;
-    keep(journal)
+    // Looked at anew: much may have changed while somebody thought about the answer.
+    let host = settled(control, &path.origin.name)?;
+    let steps = path.steps(&host, &holders_of)?;
+    if !matches!(journal.record().phase, Phase::Failed { .. }) {
+        journal.advance(Phase::Failed { why: why() })?;
+    }
+    let mut executor = LiveExecutor::new(control, host.by_name(&path.origin.name));
+    path.carry_out(&steps, &mut executor)?;
+    for note in executor.notes() {
+        eprintln!("merge-ctl: {note}");
+    }
+    Ok(())
 }
 
 /// The host, once nobody has the origin open any more who only scans it.
@@ -250,59 +296,6 @@ fn by_lvm(volume: &VolumeName) -> anyhow::Result<()> {
     })
 }
 
-fn by_ourselves(control: &Control, origin: &str) -> anyhow::Result<()> {
-    // Looked at anew: much may have changed while somebody thought about the answer.
-    let host = settled(control, origin)?;
-    let device = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
-    failed::has_failed(device)?;
-    let path = SafePath::of(device);
-    let steps = path.steps(&host, &holders_of)?;
-    let (journal, ours) = remember(&host, device)?;
-    take(control, &path, &steps)?;
-    match ours {
-        true => keep(journal),
-        // The merge is somebody else's: it is now as it was before it failed.
-        false => journal.close().map_err(Into::into),
-    }
-}
-
-fn take(control: &Control, path: &SafePath, steps: &[Step]) -> anyhow::Result<()> {
-    let host = Host::read(control)?;
-    let mut executor = LiveExecutor::new(control, host.by_name(&path.origin.name));
-    path.carry_out(steps, &mut executor)?;
-    for note in executor.notes() {
-        eprintln!("merge-ctl: {note}");
-    }
-    Ok(())
-}
-
-fn keep(mut journal: Journal) -> anyhow::Result<()> {
-    journal.advance(Phase::Merging)?;
-    Ok(())
-}
-
-/// Sees to it that a journal says how the device is made anew, and tells whether there was one.
-fn remember(host: &Host, origin: &Device) -> anyhow::Result<(Journal, bool)> {
-    let phase = Phase::Failed { why: why() };
-    let Some(mut journal) = Journal::of(&origin.info.name)? else {
-        return Ok((Journal::create(record(host, origin, phase)?)?, false));
-    };
-    if journal.record().origin_merging != origin.table {
-        return Err(Refusal {
-            obstacle: Obstacle::Unfit,
-            reason: format!(
-                "The journal {} is of another merge into {}.",
-                journal.path().display(),
-                origin.label()
-            ),
-            way_out: "Look at it, and move it away if that merge is over.".to_owned(),
-        }
-        .into());
-    }
-    journal.advance(phase)?;
-    Ok((journal, true))
-}
-
 /// What is known of the failure, in words, for whoever reads the journal.
 fn why() -> String {
     let logged = kernel_log::last_failure().ok().flatten();
@@ -313,7 +306,7 @@ fn why() -> String {
 }
 
 /// The journal of a merge that was begun by somebody else.
-fn record(host: &Host, origin: &Device, phase: Phase) -> anyhow::Result<Record> {
+fn record(host: &Host, origin: &Device) -> anyhow::Result<Record> {
     let args = args_of(origin)?;
     let (real, cow) = (number(&args.real)?, number(&args.cow)?);
     let cow_path = nodes::kernel_path(cow).with_context(|| format!("device {cow} has no node"))?;
@@ -323,7 +316,7 @@ fn record(host: &Host, origin: &Device, phase: Phase) -> anyhow::Result<Record> 
     let before = Target::SnapshotOrigin { real: args.real.clone() };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Record {
-        phase,
+        phase: Phase::Failed { why: why() },
         boot_id: boot_id()?,
         begun_unix_s: now.as_secs(),
         origin: named,

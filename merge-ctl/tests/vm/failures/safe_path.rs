@@ -1,5 +1,10 @@
 //! What the safe way out refuses, and that it then has changed nothing.
 
+use merge_ctl::dm::holders::Holders;
+use merge_ctl::dm::{Control, Host};
+use merge_ctl::merge::failed::SafePath;
+use merge_ctl::merge::live::LiveExecutor;
+
 use super::super::merge_ctl::{Ended, merge_ctl};
 use super::super::testbed::{Testbed, dmsetup};
 use super::inject::Break;
@@ -85,4 +90,32 @@ fn an_origin_with_a_uuid_and_a_sibling_has_both_again() {
     assert!(dmsetup(&["table", &origin]).contains("snapshot-origin"));
     assert!(bed.image("origin") == promised, "the origin differs from the snapshot");
     assert!(bed.image(&sibling) == sibling_content, "the sibling has changed");
+}
+
+/// Takes so many of the steps that are left, and tells how many these were.
+fn take(path: &SafePath, at_most: usize) -> usize {
+    let control = Control::open().unwrap();
+    let host = Host::read(&control).unwrap();
+    let steps = path.steps(&host, &|_| Holders::default()).unwrap();
+    let mut executor = LiveExecutor::new(&control, host.by_name(&path.origin.name));
+    path.carry_out(&steps[..at_most.min(steps.len())], &mut executor).unwrap();
+    steps.len()
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn wherever_it_is_interrupted_real_devices_go_on() {
+    for done in 0..4 {
+        let (bed, promised) = failed_merge(&format!("safe-stop{done}"));
+        bed.slow_down(0);
+        let origin = bed.dm("origin");
+        let host = Host::read(&Control::open().unwrap()).unwrap();
+        let path = SafePath::of(host.by_name(&origin).unwrap());
+        assert_eq!(take(&path, done), 4);
+        let left = take(&path, usize::MAX);
+        assert_eq!(left, [4, 3, 2, 3][done], "after {done} steps");
+        merge_ctl(&["monitor", "--output", "json", &origin]).expect(3);
+        merge_ctl(&["finish", &origin]).expect(0);
+        assert!(bed.image("origin") == promised, "the origin differs from the snapshot");
+    }
 }
