@@ -80,15 +80,12 @@ impl From<NoAnswer> for Refusal {
                 "Nothing was changed. Repair that first (see dmesg): the merge would only fail again."
             }
         };
-        Self { obstacle: Obstacle::Failed, reason: sentence(&error), way_out: way_out.to_owned() }
+        Self {
+            obstacle: Obstacle::Failed,
+            reason: format!("{error}."),
+            way_out: way_out.to_owned(),
+        }
     }
-}
-
-fn sentence(error: &NoAnswer) -> String {
-    let text = error.to_string();
-    let mut letters = text.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-    format!("{first}{}.", letters.as_str())
 }
 
 /// Tries both devices of the merge into an origin of this size.
@@ -241,7 +238,7 @@ mod tests {
         let error = found(3, 99).unwrap_err();
         assert!(error.to_string().starts_with("cow cannot be read at byte 12288"), "{error}");
         let refusal = Refusal::from(found(99, 9).unwrap_err());
-        assert!(refusal.reason.starts_with("Real cannot be read at byte 36864"), "{refusal}");
+        assert!(refusal.reason.starts_with("real cannot be read at byte 36864"), "{refusal}");
         assert!(refusal.way_out.contains("Nothing was changed"), "{refusal}");
     }
 

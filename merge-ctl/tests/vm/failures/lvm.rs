@@ -56,7 +56,7 @@ fn a_volume_that_was_taken_down_and_not_brought_up_is_activated() {
     let begins_at = begins_at("vgdown-data-real");
     let sound = dmsetup(&["table", "vgdown-disk"]);
     // Block 0, the first that was written to the snapshot.
-    Break::Writes { device: "", sectors: begins_at..begins_at + 8 }.apply_to("vgdown-disk", 0);
+    Break::All { device: "", sectors: begins_at..begins_at + 8 }.apply_to("vgdown-disk", 0);
     let ended = merge_ctl(&["start", "--yes", "--output", "json", "vgdown/snap"]).expect(5);
     assert_eq!(ended.summary()["failed"]["cause"], "copy-write-origin");
     reload("vgdown-disk", &sound);
