@@ -52,11 +52,16 @@ pub(crate) enum Command {
     /// Show a merge live, or all of them, whoever started them
     #[command(after_help = EXIT_STATUS)]
     Monitor(Monitor),
-    /// Go on with a merge that has failed: read its metadata again from disk
+    /// Go on with a merge after a crash or a reboot, show it live, and finish it
     ///
-    /// A failed merge must not be suspended and resumed: the kernel would destroy data. This takes the
-    /// device down and makes it anew (a volume of LVM is deactivated and activated again), so nothing
-    /// may use it meanwhile. Before that the devices below must answer again.
+    /// What was begun is in a journal on disk, with the devices below. Whatever state these are in, they
+    /// are brought to where the merge goes on: tables are loaded, what is suspended is resumed, after
+    /// a reboot the origin is made again. A merge of LVM has no journal: LVM goes on with it when the
+    /// volume is activated.
+    ///
+    /// A merge that has failed must not be suspended and resumed: the kernel would destroy data. Its
+    /// device is taken down and made anew (a volume of LVM is deactivated and activated again), once
+    /// the devices below answer again, nobody uses it, and somebody has agreed or said --yes.
     #[command(after_help = EXIT_STATUS)]
     Resume(Resume),
     /// Finish a merge that has nothing left to do: make the origin a plain device again
@@ -123,9 +128,11 @@ pub(crate) struct Monitor {
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
     /// The origin of the merge
-    #[arg(help = format!("The origin of the merge, {NAMES}"))]
-    pub(crate) origin: String,
-    /// Do not ask before the device is taken down
+    #[arg(help = format!("The origin of the merge, {NAMES}; without it, all that were begun and \
+                          not finished"))]
+    pub(crate) origin: Option<String>,
+    /// Do not ask before a merge begins anew, a failed one is taken down, or a disk is used that is
+    /// known by its name alone
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// How to show the merge.
@@ -208,7 +215,7 @@ pub(crate) struct Dump {
 }
 
 /// How to show a merge live.
-#[derive(Clone, Debug, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Live {
     /// What to show [default: tui on a terminal, plain elsewhere]
     #[arg(short, long, value_enum)]

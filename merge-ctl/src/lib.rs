@@ -20,6 +20,7 @@ pub mod probe;
 pub mod safe_path;
 pub mod sample;
 pub mod sampler;
+pub mod state;
 pub mod state_dir;
 pub mod store;
 pub mod units;

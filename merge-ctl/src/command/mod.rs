@@ -1,5 +1,6 @@
 //! One thin file a subcommand.
 
+pub(crate) mod attach;
 pub(crate) mod begin;
 pub(crate) mod dashboard;
 pub(crate) mod dump;
@@ -13,7 +14,9 @@ pub(crate) mod lookout;
 pub(crate) mod monitor;
 pub(crate) mod new_file;
 pub(crate) mod plan;
+pub(crate) mod raw;
 pub(crate) mod recover_failed;
+pub(crate) mod resume;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod subject;

@@ -5,131 +5,30 @@
 //! own steps, with a journal that says how, from before the first of them.
 
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use merge_ctl::dm::holders::{self, Holders};
 use merge_ctl::dm::{
-    Control, Device, DeviceRef, DiskIdentity, Host, SnapshotArgs, SnapshotStatus, Table, Target,
-    kernel_log, nodes, resolve,
+    Control, Device, DeviceRef, DiskIdentity, Host, SnapshotArgs, Table, Target, kernel_log, nodes,
 };
-use merge_ctl::lvm::lvm2::{Lvm, Volume};
+use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::merge::failed::answers::{self, Lower};
 use merge_ctl::merge::failed::{self, SafePath};
-use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::journal::below::Below;
-use merge_ctl::merge::journal::{Driver, Journal, Phase, Record, StoreMark, boot_id};
+use merge_ctl::merge::journal::{Journal, Phase, Record, StoreMark, boot_id};
 use merge_ctl::merge::live::LiveExecutor;
-use merge_ctl::merge::memory::LockedMemory;
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::sample::Owner;
 use merge_ctl::store::FileSource;
 use merge_ctl::units::{DeviceNumber, Sectors};
 
-use super::monitor;
-use crate::cli::{self, Resume};
-use crate::exit::{Exit, Usage};
-
 /// How often a device that is in use is looked at again: udev and lvm2 open it for a moment.
 const SCAN_TRIES: u32 = 8;
 /// Between two such looks.
 const SCAN_PAUSE: Duration = Duration::from_millis(200);
-
-/// `merge-ctl resume` of a merge that has failed, or whose recovery was interrupted.
-pub(crate) async fn run(options: &Resume) -> anyhow::Result<ExitCode> {
-    let control = Control::open()?;
-    let name = dm_name(&Host::read(&control)?, &options.origin)?;
-    let _drives = Driver::take(&name)?;
-    if let Recovery::Declined = begin(&control, &name, options.yes)? {
-        eprintln!("merge-ctl: nothing was changed");
-        return Ok(Exit::Refused.into());
-    }
-    follow(&control, &name, options).await
-}
-
-/// The device-mapper name that is meant, also of a device that is not there.
-fn dm_name(host: &Host, given: &str) -> anyhow::Result<String> {
-    match resolve::resolve(host, given) {
-        Ok(device) => Ok(device.info.name.clone()),
-        Err(error) => resolve::reading(given).ok_or_else(|| error.into()),
-    }
-}
-
-fn begin(control: &Control, name: &str, yes: bool) -> anyhow::Result<Recovery> {
-    let is_there = |host: &Host| host.by_name(name).is_some_and(|device| device.info.live_table);
-    match (is_there(&Host::read(control)?), Journal::of(name)?, VolumeName::from_dm(name)) {
-        (true, None, _) => without_journal(control, name, yes),
-        (true, Some(mut journal), _) => {
-            let recovery = with_journal(control, &mut journal, yes)?;
-            if recovery == Recovery::GoesOn {
-                journal.advance(Phase::Merging)?;
-            }
-            Ok(recovery)
-        }
-        (false, Some(mut journal), _) if was_interrupted(&journal)? => {
-            take(control, &mut journal)?;
-            journal.advance(Phase::Merging)?;
-            Ok(Recovery::GoesOn)
-        }
-        (false, _, Some(volume)) => activate(&volume, yes),
-        (false, ..) => {
-            Err(Usage(format!("there is no device {name}, and no merge into it")).into())
-        }
-    }
-}
-
-/// Whether a journal is of a recovery of this boot: only then the numbers in its tables hold.
-fn was_interrupted(journal: &Journal) -> anyhow::Result<bool> {
-    let record = journal.record();
-    Ok(matches!(record.phase, Phase::Failed { .. }) && record.boot_id == boot_id()?)
-}
-
-/// Activates an origin of LVM that was taken down and not brought back.
-fn activate(volume: &VolumeName, yes: bool) -> anyhow::Result<Recovery> {
-    let lvm = Lvm::find()?;
-    let volumes = lvm.volumes()?;
-    let is_it = |found: &&Volume| found.vg == volume.vg && found.lv == volume.lv;
-    let merging = volumes.iter().find(is_it).is_some_and(Volume::is_merging_origin);
-    if !merging {
-        return Err(Usage(format!("there is no merge into {volume}")).into());
-    }
-    let question = format!("{volume} is not active. Activate it, so that its merge goes on:");
-    if !agreed(&question, yes)? {
-        return Ok(Recovery::Declined);
-    }
-    lvm.activate(&volume.vg, &volume.lv)?;
-    Ok(Recovery::GoesOn)
-}
-
-/// Shows the merge to its end, and finishes it where that is ours to do.
-async fn follow(control: &Control, name: &str, options: &Resume) -> anyhow::Result<ExitCode> {
-    let host = Host::read(control)?;
-    let Some(origin) = host.by_name(name).filter(|origin| origin.merge().is_some()) else {
-        eprintln!("merge-ctl: the merge into {} is done", options.origin);
-        return Ok(Exit::Done.into());
-    };
-    let owner = origin.owner();
-    let live = options.live.clone();
-    let code = monitor::run(&cli::Monitor { origin: Some(name.to_owned()), live }).await?;
-    let host = Host::read(control)?;
-    let is_done = |origin: &Device| {
-        origin.status.as_ref().and_then(SnapshotStatus::usage).is_some_and(|usage| usage.is_empty())
-    };
-    if let Some(done) = host.by_name(name).filter(|origin| is_done(origin))
-        && owner == Owner::DeviceMapper
-    {
-        let finish = Finish::of(&host, done)?;
-        let _locked = LockedMemory::lock().context("cannot lock memory")?;
-        finish.carry_out(&mut LiveExecutor::new(control, [done]))?;
-        Journal::of(name)?.map_or(Ok(()), Journal::close)?;
-        eprintln!("merge-ctl: {name} is a plain device again");
-        return Ok(Exit::Done.into());
-    }
-    Ok(code)
-}
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +68,19 @@ pub(crate) fn without_journal(
             journal.close()?;
         }
     }
+    Ok(Recovery::GoesOn)
+}
+
+/// Activates an origin of LVM that was taken down and not brought back.
+///
+/// # Errors
+/// What lvm2 says.
+pub(crate) fn activate(volume: &VolumeName, yes: bool) -> anyhow::Result<Recovery> {
+    let question = format!("{volume} is not active. Activate it, so that its merge goes on:");
+    if !agreed(&question, yes)? {
+        return Ok(Recovery::Declined);
+    }
+    Lvm::find()?.activate(&volume.vg, &volume.lv)?;
     Ok(Recovery::GoesOn)
 }
 

@@ -10,12 +10,12 @@ use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target,
 use merge_ctl::human;
 use merge_ctl::safe_path;
 use merge_ctl::sample::Owner;
+use merge_ctl::state::State;
 use merge_ctl::units::DeviceNumber;
 use serde::Serialize;
 
 /// Raised whenever a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
-const MERGE_FAILED: &str = "merge failed";
 const NOTHING: &str = "There is no snapshot, no origin and no merge on this host.";
 
 /// Prints the table, or with `json` one object, of all devices, or of those that belong to `name`.
@@ -121,18 +121,18 @@ fn origin_label(host: &Host, args: &SnapshotArgs) -> Option<String> {
 
 fn state(kind: &str, status: Option<&SnapshotStatus>) -> &'static str {
     match status {
-        Some(SnapshotStatus::Invalid) => "invalid",
-        Some(SnapshotStatus::MergeFailed) => MERGE_FAILED,
+        Some(SnapshotStatus::Invalid) => State::Invalid.name(),
+        Some(SnapshotStatus::MergeFailed) => State::Failed.name(),
         Some(SnapshotStatus::Overflow) => "overflow",
-        Some(SnapshotStatus::Unknown(_)) => "unknown",
+        Some(SnapshotStatus::Unknown(_)) => State::Unknown.name(),
         Some(SnapshotStatus::Usage(usage)) if kind == "merge" => {
             if usage.is_empty() {
-                "done, not finished"
+                State::DoneNotFinished.name()
             } else {
-                "merging"
+                State::Merging.name()
             }
         }
-        None if kind != "origin" => "unknown",
+        None if kind != "origin" => State::Unknown.name(),
         _ => "active",
     }
 }
@@ -162,13 +162,10 @@ fn to_table(rows: &[Row]) -> String {
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{}", padded.join("  ").trim_end());
     }
-    for failed in rows.iter().filter(|row| row.state == MERGE_FAILED) {
+    for failed in rows.iter().filter(|row| row.state == State::Failed.name()) {
         let way_out = human::printable(&safe_path::way_out(&failed.name, failed.owner));
-        let _ = writeln!(
-            text,
-            "\nThe merge into {} has failed. {way_out}",
-            human::printable(&failed.name)
-        );
+        let name = human::printable(&failed.name);
+        let _ = writeln!(text, "\nThe merge into {name} has failed. {way_out}");
     }
     text
 }
@@ -259,7 +256,7 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
         };
         assert_eq!(words(&text)[..3], words(expected));
         assert_eq!(words(&text)[3], "held merge - merging, suspended 1.0 MiB left 16 KiB 1");
-        assert_eq!(words(&text)[4], "done merge - done, not finished 0 B left 4 KiB 0");
+        assert_eq!(words(&text)[4], "done merge - done-not-finished 0 B left 4 KiB 0");
         assert_eq!(words(&text)[5], "lost snapshot 7:5 invalid - 4 KiB 1");
         let column = |line: &str| line.find("4 KiB").or(line.find("CHUNK"));
         let lines: Vec<_> = text.lines().collect();
