@@ -58,6 +58,10 @@ pub(crate) enum Command {
     /// are brought to where the merge goes on: tables are loaded, what is suspended is resumed, after
     /// a reboot the origin is made again. A merge of LVM has no journal: LVM goes on with it when the
     /// volume is activated.
+    ///
+    /// A merge that has failed must not be suspended and resumed: the kernel would destroy data. Its
+    /// device is taken down and made anew (a volume of LVM is deactivated and activated again), once
+    /// the devices below answer again, nobody uses it, and somebody has agreed or said --yes.
     #[command(after_help = EXIT_STATUS)]
     Resume(Resume),
     /// Finish a merge that has nothing left to do: make the origin a plain device again
@@ -127,7 +131,8 @@ pub(crate) struct Resume {
     #[arg(help = format!("The origin of the merge, {NAMES}; without it, all that were begun and \
                           not finished"))]
     pub(crate) origin: Option<String>,
-    /// Do not ask before a merge begins anew, or a disk is used that is known by its name alone
+    /// Do not ask before a merge begins anew, a failed one is taken down, or a disk is used that is
+    /// known by its name alone
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// How to show the merge.

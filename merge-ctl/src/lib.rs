@@ -17,6 +17,7 @@ pub mod output;
 pub mod plan;
 pub mod planner;
 pub mod probe;
+pub mod safe_path;
 pub mod sample;
 pub mod sampler;
 pub mod state;

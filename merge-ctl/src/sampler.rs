@@ -16,6 +16,7 @@ mod read_times;
 mod store;
 
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -28,6 +29,9 @@ use merge::MergeSampler;
 
 /// How long the first sample waits for the exception store: nobody waits longer for a first screen.
 pub const FIRST_SAMPLE_WAITS: Duration = Duration::from_secs(2);
+
+/// How long the probes may be behind the status line of a merge that failed.
+const LAST_WORD: Duration = Duration::from_millis(50);
 
 /// The merges that this process watches, and what they share.
 pub struct Watch {
@@ -195,6 +199,9 @@ impl Watch {
             self.active().map(|place| (place, self.merges[place].kernel_view(control))).collect();
         // After the status lines, so that what a line already counts is never told later.
         self.collect();
+        for (place, kernel) in &kernels {
+            self.hear_its_end(*place, kernel);
+        }
         let shared = self.shared();
         let mut sample =
             |place: usize, kernel| (place, self.merges[place].sample(kernel, &self.probe, &shared));
@@ -203,8 +210,18 @@ impl Watch {
 
     fn sample_with(&mut self, place: usize, kernel: KernelView) -> Sample {
         self.collect();
+        self.hear_its_end(place, &kernel);
         let shared = self.shared();
         self.merges[place].sample(kernel, &self.probe, &shared)
+    }
+
+    /// Waits for the probes' last word on a merge that has just failed. Of a failed flush they learn
+    /// only when the kernel is through with it, a moment after the status line says so.
+    fn hear_its_end(&mut self, place: usize, kernel: &KernelView) {
+        if *kernel == KernelView::MergeFailed && self.merges[place].may_hear_its_end() {
+            thread::sleep(LAST_WORD);
+            self.collect();
+        }
     }
 
     fn shared(&self) -> Shared {

@@ -15,6 +15,7 @@ pub(crate) mod monitor;
 pub(crate) mod new_file;
 pub(crate) mod plan;
 pub(crate) mod raw;
+pub(crate) mod recover_failed;
 pub(crate) mod resume;
 pub(crate) mod start;
 pub(crate) mod status;

@@ -8,9 +8,12 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, disk_identity, holders, resolve};
+use merge_ctl::dm::{
+    Control, Device, Host, SnapshotArgs, SnapshotStatus, disk_identity, holders, resolve,
+};
 use merge_ctl::human::printable;
-use merge_ctl::lvm::lvm2::Lvm;
+use merge_ctl::lvm::lvm2::{Lvm, Volume};
+use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::merge::executor::Executor;
 use merge_ctl::merge::journal::below::{self, Mapping};
 use merge_ctl::merge::journal::{self, Journal, Phase, Record, boot_id};
@@ -29,6 +32,7 @@ use super::face::Face;
 use super::followed::Followed;
 use super::live::{self, LeaveSignals, Live};
 use super::raw::Raw;
+use super::recover_failed::{self, Recovery};
 use crate::cli::{self, Resume};
 use crate::exit::{Exit, NoMerge};
 
@@ -55,13 +59,28 @@ async fn one(control: Control, name: &str, options: &Resume) -> anyhow::Result<E
         return go_on(journal.record().origin.name.clone(), options).await;
     }
     match (device, merging(&host, device)) {
+        (_, Some(origin)) if origin.status == Some(SnapshotStatus::MergeFailed) => {
+            recover(control, &origin.info.name, options).await
+        }
         (_, Some(origin)) => attach(control, &host, origin, &options.live).await,
         (Some(device), None) if device.owner() == Owner::Lvm => at_activation(device),
         (Some(device), None) => Err(NoMerge(device.label()).into()),
-        (None, None) => Err(resolve::resolve(&host, name)
-            .err()
-            .map_or_else(|| NoMerge(printable(name)).into(), anyhow::Error::from)),
+        (None, None) => match merging_volume(name) {
+            Some(volume) => activate(control, &volume, options).await,
+            None => Err(resolve::resolve(&host, name)
+                .err()
+                .map_or_else(|| NoMerge(printable(name)).into(), anyhow::Error::from)),
+        },
     }
+}
+
+/// A volume of LVM that has no device and, by LVM's metadata, a snapshot that merges into it. Where
+/// lvm2 cannot be asked, there is none.
+fn merging_volume(name: &str) -> Option<VolumeName> {
+    let volume = VolumeName::from_dm(&resolve::reading(name)?)?;
+    let volumes = Lvm::find().ok()?.volumes().ok()?;
+    let is_it = |it: &Volume| it.vg == volume.vg && it.lv == volume.lv && it.is_merging_origin();
+    volumes.iter().any(is_it).then_some(volume)
 }
 
 async fn all(control: &Control, options: &Resume) -> anyhow::Result<ExitCode> {
@@ -145,6 +164,7 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<ExitCode> {
             println!("{words}");
             Ok(Exit::Done.into())
         }
+        Ready::Declined => Ok(declined()),
         Ready::Merging(raw) => {
             let host = Host::read(&control)?;
             let device = host.by_name(&origin).with_context(|| format!("{origin} is gone"))?;
@@ -159,16 +179,22 @@ enum Ready {
     Merging(Box<Raw>),
     /// It is over; in words.
     Over(String),
+    /// Whoever was asked said no; nothing was changed.
+    Declined,
 }
 
 /// Brings the devices of a journal to where the merge goes on.
 fn prepare(mut raw: Raw, control: &Control, yes: bool) -> anyhow::Result<Ready> {
     rebuild_below(&mut raw, control, yes)?;
-    let host = Host::read(control)?;
-    let scene = raw.scene(control, &host)?;
+    let mut host = Host::read(control)?;
+    let mut scene = raw.scene(control, &host)?;
     let name = printable(&raw.record().origin.name);
     if machine::state(raw.record(), &scene) == State::Failed {
-        return Err(failed(raw.record()).into());
+        if recover_failed::with_journal(control, raw.journal(), yes)? == Recovery::Declined {
+            return Ok(Ready::Declined);
+        }
+        host = Host::read(control)?;
+        scene = raw.scene(control, &host)?;
     }
     if let Phase::Finishing { .. } = raw.record().phase {
         raw.finish(control)?;
@@ -193,17 +219,45 @@ fn prepare(mut raw: Raw, control: &Control, yes: bool) -> anyhow::Result<Ready> 
     Ok(Ready::Merging(Box::new(raw)))
 }
 
-/// The one who takes a failed merge down and makes it anew comes in here.
-fn failed(record: &Record) -> Refusal {
-    let name = printable(&record.origin.name);
-    Refusal {
-        obstacle: Obstacle::Failed,
-        reason: format!("The merge into {name} has failed."),
-        way_out: format!(
-            "Do not suspend or resume the device: the kernel would overwrite data. Once nobody uses \
-             it, take it down fully (dmsetup remove {name}), so that the metadata is read again \
-             from disk, and go on: merge-ctl resume {name}"
-        ),
+/// Goes on with a failed merge that is not in a journal, and shows it to its end.
+async fn recover(control: Control, origin: &str, options: &Resume) -> anyhow::Result<ExitCode> {
+    let drives = journal::Driver::take(origin)?;
+    let recovery = recover_failed::without_journal(&control, origin, options.yes)?;
+    drop(drives);
+    shown(control, origin, recovery, options).await
+}
+
+/// The same for a volume of LVM that was taken down and not brought back.
+async fn activate(
+    control: Control,
+    volume: &VolumeName,
+    options: &Resume,
+) -> anyhow::Result<ExitCode> {
+    let recovery = recover_failed::activate(volume, options.yes)?;
+    shown(control, &volume.to_dm(), recovery, options).await
+}
+
+fn declined() -> ExitCode {
+    eprintln!("merge-ctl: nothing was changed");
+    Exit::Refused.into()
+}
+
+async fn shown(
+    control: Control,
+    origin: &str,
+    recovery: Recovery,
+    options: &Resume,
+) -> anyhow::Result<ExitCode> {
+    if recovery == Recovery::Declined {
+        return Ok(declined());
+    }
+    let host = Host::read(&control)?;
+    match host.by_name(origin).filter(|device| device.merge().is_some()) {
+        Some(origin) => attach(control, &host, origin, &options.live).await,
+        None => {
+            eprintln!("merge-ctl: the merge into {} is done", printable(origin));
+            Ok(Exit::Done.into())
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target, Usage, resolve};
 use merge_ctl::human;
+use merge_ctl::safe_path;
 use merge_ctl::sample::Owner;
 use merge_ctl::state::State;
 use merge_ctl::units::DeviceNumber;
@@ -161,6 +162,11 @@ fn to_table(rows: &[Row]) -> String {
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{}", padded.join("  ").trim_end());
     }
+    for failed in rows.iter().filter(|row| row.state == State::Failed.name()) {
+        let way_out = human::printable(&safe_path::way_out(&failed.name, failed.owner));
+        let name = human::printable(&failed.name);
+        let _ = writeln!(text, "\nThe merge into {name} has failed. {way_out}");
+    }
     text
 }
 
@@ -255,6 +261,17 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
         let column = |line: &str| line.find("4 KiB").or(line.find("CHUNK"));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(column(lines[0]), column(lines[2]));
+    }
+
+    #[test]
+    fn a_failed_merge_has_its_way_out_below_the_table() {
+        let mut host = picture();
+        assert!(!to_table(&rows(&host, None).unwrap()).contains("merge-ctl resume"));
+        host.devices[3].status = Some(SnapshotStatus::MergeFailed);
+        let text = to_table(&rows(&host, None).unwrap());
+        let last = text.lines().last().unwrap();
+        assert!(last.starts_with("The merge into held has failed. Do NOT suspend"), "{last}");
+        assert!(last.ends_with("then: merge-ctl resume held"), "{last}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Device-mapper as merge-ctl needs it: ioctls, tables, status lines, and whose device is whose.
 //!
 //! What always holds: nothing is computed from two instants here, and nothing is changed that was
-//! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`], [`disk_stats`], [`disk_identity`] and
-//! [`throttle`], changing in [`control`] and [`nodes`]; [`target`] and [`status`] are pure. The
-//! only unsafe code is in the private module `ioctl`.
+//! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`], [`disk_stats`],
+//! [`disk_identity`], [`kernel_log`] and [`throttle`], changing in [`control`] and [`nodes`];
+//! [`target`] and [`status`] are pure. The only unsafe code is in the private module `ioctl`.
 //!
 //! It refuses to be a general device-mapper library: the commands that a merge does not need
 //! (messages, geometry, renaming, removing everything) are not there.
@@ -16,6 +16,7 @@ pub mod holders;
 pub mod host;
 pub mod in_flight;
 mod ioctl;
+pub mod kernel_log;
 pub mod nodes;
 pub mod resolve;
 pub mod status;

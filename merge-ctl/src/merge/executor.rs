@@ -20,6 +20,8 @@ pub enum Step {
     Resume(String),
     /// Remove the device; at once, or when the last process has closed it.
     Remove(String),
+    /// Remove the device at once, or, where somebody has it open, not at all.
+    RemoveUnused(String),
 }
 
 impl Step {
@@ -31,7 +33,8 @@ impl Step {
             | Self::Clear(device)
             | Self::Suspend(device)
             | Self::Resume(device)
-            | Self::Remove(device) => device,
+            | Self::Remove(device)
+            | Self::RemoveUnused(device) => device,
         }
     }
 }
@@ -45,6 +48,7 @@ impl fmt::Display for Step {
             Self::Suspend(device) => write!(f, "suspend {device}"),
             Self::Resume(device) => write!(f, "resume {device}"),
             Self::Remove(device) => write!(f, "remove {device}"),
+            Self::RemoveUnused(device) => write!(f, "remove {device}, unless it is in use"),
         }
     }
 }

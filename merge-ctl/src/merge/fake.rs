@@ -246,7 +246,7 @@ impl World {
             }
             Step::Suspend(_) => self.device(&name).suspended = true,
             Step::Resume(_) => return self.resume(&name),
-            Step::Remove(_) => {
+            Step::Remove(_) | Step::RemoveUnused(_) => {
                 let device = self.devices.remove(&name).unwrap_or_default();
                 self.destroy(device.live);
                 self.destroy(device.inactive);

@@ -3,6 +3,7 @@
 
 use super::preflight::{Obstacle, Refusal, at_rest, refusal};
 use crate::dm::{Device, Host, SnapshotArgs, SnapshotStatus, Table, Target};
+use crate::safe_path;
 use crate::units::Sectors;
 
 /// A merge that is done, and what its origin becomes.
@@ -34,6 +35,13 @@ impl Finish {
                     obstacle: Obstacle::StillMerging,
                     reason: format!("The merge into {label} is not done."),
                     way_out: format!("Watch it: merge-ctl monitor {label}."),
+                });
+            }
+            Some(SnapshotStatus::MergeFailed) => {
+                return Err(Refusal {
+                    obstacle: Obstacle::Failed,
+                    reason: format!("The merge into {label} has failed."),
+                    way_out: safe_path::way_out(&label, origin.owner()),
                 });
             }
             _ => {

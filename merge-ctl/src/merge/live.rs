@@ -91,8 +91,15 @@ impl<'a> LiveExecutor<'a> {
         Ok(())
     }
 
-    fn remove(&mut self, name: &str, dev: Option<DeviceNumber>) -> Result<(), DmError> {
-        match self.try_to_remove(subject(name, dev))? {
+    /// Removes a device. One that somebody keeps open goes once they close it, or, with `at_once`,
+    /// stays.
+    fn remove(
+        &mut self,
+        name: &str,
+        dev: Option<DeviceNumber>,
+        at_once: bool,
+    ) -> Result<(), DmError> {
+        match self.try_to_remove(subject(name, dev), at_once)? {
             Removal::Deferred => self
                 .notes
                 .push(format!("{name} was opened by somebody; it goes away when it is closed.")),
@@ -106,15 +113,15 @@ impl<'a> LiveExecutor<'a> {
         Ok(())
     }
 
-    fn try_to_remove(&self, subject: Subject<'_>) -> Result<Removal, DmError> {
+    fn try_to_remove(&self, subject: Subject<'_>, at_once: bool) -> Result<Removal, DmError> {
         for _ in 1..REMOVE_TRIES {
             match self.control.remove(subject, false) {
                 Err(error) if error.kind == DmErrorKind::Busy => thread::sleep(REMOVE_PAUSE),
                 result => return result,
             }
         }
-        // Somebody keeps it open. It goes by itself once they close it.
-        self.control.remove(subject, true)
+        // Somebody keeps it open.
+        self.control.remove(subject, !at_once)
     }
 }
 
@@ -156,7 +163,8 @@ impl Executor for LiveExecutor<'_> {
             Step::Clear(_) => self.control.clear(subject).map(drop),
             Step::Suspend(_) => self.control.suspend(subject, SuspendOptions::default()).map(drop),
             Step::Resume(_) => self.resume(name, subject),
-            Step::Remove(_) => self.remove(name, dev),
+            Step::Remove(_) => self.remove(name, dev, false),
+            Step::RemoveUnused(_) => self.remove(name, dev, true),
         }
     }
 }

@@ -20,6 +20,8 @@ use super::executor::{Seen, Step};
 use super::journal::{Phase, Record};
 use super::preflight::{Obstacle, Refusal};
 use crate::dm::{SnapshotArgs, SnapshotStatus, Table, Target};
+use crate::safe_path;
+use crate::sample::Owner;
 use crate::state::State;
 
 /// How often a step is tried in one and the same scene.
@@ -583,10 +585,7 @@ impl Look<'_> {
         Refusal {
             obstacle: Obstacle::Failed,
             reason: format!("The merge into {name} has failed, or its store is invalid."),
-            way_out: format!(
-                "Do not suspend or resume the device: the kernel would overwrite data. Take it \
-                 down fully, so that the metadata is read again from disk: merge-ctl resume {name}"
-            ),
+            way_out: safe_path::way_out(name, Owner::DeviceMapper),
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod drive;
 pub mod executor;
+pub mod failed;
 pub mod finish;
 pub mod handover;
 pub mod journal;

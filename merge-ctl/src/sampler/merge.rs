@@ -6,10 +6,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::store::StoreReading;
 use super::{Shared, now_ns};
 use crate::dm::control::DeviceStatus;
-use crate::dm::{Control, DeviceId, DmErrorKind, SnapshotStatus, Usage, disk_stats, in_flight};
+use crate::dm::kernel_log::LoggedFailure;
+use crate::dm::{
+    Control, DeviceId, DmErrorKind, SnapshotStatus, Usage, disk_stats, in_flight, kernel_log,
+};
 use crate::probe::{Probe, What};
 use crate::sample::{
-    CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, Run, Sample, StoreView,
+    CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
+    StoreView, ToldBy,
 };
 use crate::units::{DeviceNumber, Sectors};
 
@@ -21,6 +25,8 @@ pub(super) struct MergeSampler {
     /// Runs that were told and not sampled yet.
     runs: Vec<Run>,
     end: Option<End>,
+    /// Whether the kernel log was asked about a failure.
+    log_asked: bool,
     /// The snapshot's own figures, where the merge has not begun.
     before: Option<Usage>,
     /// What became of the exception store, until the first sample tells it.
@@ -37,6 +43,7 @@ impl MergeSampler {
             unseen: None,
             runs: Vec::new(),
             end: None,
+            log_asked: false,
             before: None,
             store: None,
             reading: None,
@@ -122,6 +129,9 @@ impl MergeSampler {
     /// A sample with what the kernel has said.
     pub(super) fn sample(&mut self, kernel: KernelView, probe: &Probe, shared: &Shared) -> Sample {
         let store = self.store_if_read(&kernel);
+        if kernel == KernelView::MergeFailed {
+            self.ask_the_log(shared.alone);
+        }
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin = self.identity.origin_dev;
         Sample {
@@ -138,6 +148,30 @@ impl MergeSampler {
             disks: self.disks().ok(),
             dropped: shared.dropped,
         }
+    }
+
+    /// Whether the probes may still tell how this merge ended: asked once.
+    pub(super) fn may_hear_its_end(&self) -> bool {
+        self.end.is_none() && !self.log_asked && self.identity.probes.tier <= ProbeTier::NoModuleBtf
+    }
+
+    /// For a failure that the probes did not see: what the kernel log says. It can only mean this
+    /// merge where that is `alone`.
+    fn ask_the_log(&mut self, alone: bool) {
+        if self.log_asked || self.end.is_some() {
+            return;
+        }
+        self.log_asked = true;
+        // A log that may not be read tells nothing; the cause is then shown as unknown.
+        let told = kernel_log::last_failure().ok().flatten().filter(|_| alone);
+        self.end = told.map(|LoggedFailure { at_ns, fault }| End::Failed {
+            at_ns,
+            fault: Some(fault),
+            told_by: ToldBy::KernelLog,
+            errno: 0,
+            old_chunk: 0,
+            chunks: 0,
+        });
     }
 
     fn current(&self, shared: &Shared) -> Option<CurrentRun> {

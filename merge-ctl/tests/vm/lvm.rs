@@ -13,18 +13,38 @@ pub(crate) struct VolumeGroup {
     pub(crate) name: String,
     image: PathBuf,
     disk: String,
+    /// A device of device-mapper between the disk and LVM, where errors can be made.
+    mapper: Option<String>,
 }
 
 impl VolumeGroup {
     pub(crate) fn new(name: &str) -> Self {
+        Self::over(name, None)
+    }
+
+    /// The same over a linear device of this name.
+    pub(crate) fn on_mapper(name: &str, mapper: &str) -> Self {
+        Self::over(name, Some(mapper.to_owned()))
+    }
+
+    fn over(name: &str, mapper: Option<String>) -> Self {
         run("modprobe", &["loop"]);
         let image = PathBuf::from(format!("/tmp/{name}.img"));
         run("truncate", &["-s", "160M", image.to_str().unwrap()]);
         let disk = run("losetup", &["-f"]).trim().to_owned();
         run("losetup", &[&disk, image.to_str().unwrap()]);
-        let group = Self { name: name.to_owned(), image, disk };
-        lvm(&["pvcreate", "-q", &group.disk]);
-        lvm(&["vgcreate", "-q", name, &group.disk]);
+        let group = Self { name: name.to_owned(), image, disk, mapper };
+        let volume = match &group.mapper {
+            None => group.disk.clone(),
+            Some(mapper) => {
+                // Not from its beginning: LVM would find its label on the disk too.
+                let table = format!("0 {} linear {} 2048", 159 * 2048, group.disk);
+                dmsetup(&["create", mapper, "--table", &table]);
+                format!("/dev/mapper/{mapper}")
+            }
+        };
+        lvm(&["pvcreate", "-q", &volume]);
+        lvm(&["vgcreate", "-q", name, &volume]);
         lvm(&["lvcreate", "-q", "-L", "48M", "-n", "data", "-Wn", "-Zn", name]);
         lvm(&["lvcreate", "-q", "-s", "-L", "64M", "-n", "snap", &group.volume("data")]);
         group
@@ -48,7 +68,7 @@ impl VolumeGroup {
         file.sync_all().unwrap();
     }
 
-    fn content(&self, volume: &str) -> Vec<u8> {
+    pub(crate) fn content(&self, volume: &str) -> Vec<u8> {
         std::fs::read(self.path(volume)).unwrap()
     }
 
@@ -71,6 +91,9 @@ impl Drop for VolumeGroup {
         }
         // lvm2's own pollers sleep for 15 s and would scan the devices of the tests that follow.
         let _ = Command::new("pkill").args(["-x", "lvm"]).status();
+        if let Some(mapper) = &self.mapper {
+            let _ = Command::new("dmsetup").args(["remove", "--retry", mapper]).status();
+        }
         let _ = Command::new("losetup").args(["-d", &self.disk]).status();
         let _ = std::fs::remove_file(&self.image);
     }

@@ -130,6 +130,11 @@ impl Testbed {
         self.sectors * SECTOR
     }
 
+    /// The same in sectors.
+    pub(crate) fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
     /// Delays every read and write of both lower devices by `ms`; 0 for no delay.
     pub(crate) fn slow_down(&self, ms: u32) {
         self.slow_down_one("real", ms);
