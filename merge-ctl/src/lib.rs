@@ -9,6 +9,7 @@ pub mod calibrate;
 pub mod cost;
 pub mod dm;
 pub mod guard;
+pub mod hooks;
 pub mod human;
 pub mod lvm;
 pub mod merge;

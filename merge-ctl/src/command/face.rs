@@ -39,6 +39,11 @@ impl Face {
         })
     }
 
+    /// Whether it fills the terminal, so that nothing else may write there.
+    pub(crate) const fn is_dashboard(&self) -> bool {
+        matches!(self, Self::Tui(_))
+    }
+
     /// Shows the first model of a merge.
     pub(crate) fn begin(&mut self, model: &Model, place: (usize, usize)) -> io::Result<()> {
         match self {
@@ -71,6 +76,14 @@ impl Face {
         match self {
             Self::Tui(dashboard) => dashboard.set_notice(line),
             Self::Lines(_) => eprintln!("merge-ctl: probes: {line}"),
+        }
+    }
+
+    /// Shows a line of news that is about the merge's surroundings.
+    pub(crate) fn notice(&mut self, line: &str) {
+        match self {
+            Self::Tui(dashboard) => dashboard.set_notice(line),
+            Self::Lines(_) => eprintln!("merge-ctl: {line}"),
         }
     }
 

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use merge_ctl::dm::Control;
+use merge_ctl::hooks;
 use merge_ctl::model::{Model, State};
 use merge_ctl::probe::ProbeOptions;
 use merge_ctl::sample::ProbeTier;
@@ -12,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::face::Face;
+use super::hooks::Hooks;
 use super::wish::Wish;
 use crate::cli::{Live, Output, Probes};
 use crate::exit::{Exit, Usage};
@@ -75,6 +77,8 @@ pub(crate) struct Following<'a> {
     pub(crate) face: &'a mut Face,
     /// What finishes it.
     pub(crate) finisher: &'a mut dyn Finisher,
+    /// What is told of stalls and of the end.
+    pub(crate) hooks: &'a mut Hooks,
     /// What makes us leave.
     pub(crate) signals: &'a mut LeaveSignals,
 }
@@ -112,6 +116,10 @@ impl Following<'_> {
             }
             model = model.next(&sample);
             self.face.show(&model, &sample.runs)?;
+            self.hooks.see(&model);
+            for line in self.hooks.news() {
+                self.face.notice(&line);
+            }
             match model.state {
                 State::DoneNotFinished => {
                     self.finisher.finish(&model, self.sampler.control())?;
@@ -163,9 +171,11 @@ pub(crate) fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// The exit status for the last that was seen of a merge.
-pub(crate) const fn exit_of(model: &Model) -> Exit {
+pub(crate) fn exit_of(model: &Model) -> Exit {
     match model.state {
         State::Finished => Exit::Done,
+        State::Stalled => Exit::Stalled,
+        State::Suspended if hooks::lasting(model).is_some() => Exit::Stalled,
         State::Failed | State::Invalid => Exit::Failed,
         State::Gone => Exit::Error,
         _ => Exit::StillMerging,

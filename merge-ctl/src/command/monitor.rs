@@ -12,6 +12,7 @@ use merge_ctl::sampler::Sampler;
 
 use super::chooser;
 use super::face::Face;
+use super::hooks::Hooks;
 use super::live::{self, Ended, Finisher, Following, LeaveSignals};
 use super::wish::Wish;
 use crate::cli::{Live, Monitor, Output};
@@ -33,15 +34,19 @@ pub(crate) async fn run(options: &Monitor) -> anyhow::Result<ExitCode> {
     let mut signals = LeaveSignals::listen()?;
     let mut parts = (control, Probe::attach(live::probe_options(&options.live)));
     let mut face = Face::new(output, &options.live)?;
+    let mut hooks = Hooks::new(&options.live.hooks, face.is_dashboard());
     loop {
         let (model, ended, sampler) =
-            follow(parts, &host, &origin, &options.live, &mut face, &mut signals).await?;
+            follow(parts, &host, &origin, &options.live, &mut face, &mut hooks, &mut signals)
+                .await?;
         parts = sampler.into_parts();
         let step = match ended {
             Ended::Wished(Wish::Next) => 1,
             Ended::Wished(Wish::Previous) => -1,
             Ended::Over | Ended::Wished(Wish::Leave) => {
                 face.end(&model)?;
+                hooks.see_last(&model);
+                hooks.end(signals.any()).await;
                 return Ok(live::exit_of(&model).into());
             }
         };
@@ -56,6 +61,7 @@ async fn follow(
     origin: &str,
     live: &Live,
     face: &mut Face,
+    hooks: &mut Hooks,
     signals: &mut LeaveSignals,
 ) -> anyhow::Result<(Model, Ended, Sampler)> {
     let device = host.by_name(origin).ok_or_else(|| NoMerge(origin.to_owned()))?;
@@ -67,7 +73,8 @@ async fn follow(
     face.begin(&model, place(host, origin))?;
     face.show(&model, &first.runs)?;
     let mut onlooker = Onlooker(device.owner());
-    let mut following = Following { sampler: &mut sampler, face, finisher: &mut onlooker, signals };
+    let mut following =
+        Following { sampler: &mut sampler, face, finisher: &mut onlooker, hooks, signals };
     let (model, ended) = following.until_the_end(model).await?;
     Ok((model, ended, sampler))
 }

@@ -15,6 +15,7 @@ use merge_ctl::sampler::Sampler;
 
 use super::begin::{Begun, Driver, begin};
 use super::face::Face;
+use super::hooks::Hooks;
 use super::live::{self, Following, LeaveSignals};
 use crate::cli::{Output, Start};
 use crate::exit::Exit;
@@ -51,7 +52,8 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     match begin(&plan, sampler.control())? {
         Begun::Merging => {
             let face = Face::new_or_lines(output, &options.live);
-            show(sampler, model, &plan, face, signals).await
+            let hooks = Hooks::new(&options.live.hooks, face.is_dashboard());
+            show(sampler, model, &plan, face, signals, hooks).await
         }
         Begun::Scheduled(words) => {
             let output = if output == Output::Tui { Output::Plain } else { output };
@@ -97,18 +99,22 @@ async fn show(
     plan: &Plan<'_>,
     mut face: Face,
     mut signals: LeaveSignals,
+    mut hooks: Hooks,
 ) -> anyhow::Result<ExitCode> {
     let mut finisher = Driver::new(plan);
     let following = Following {
         sampler: &mut sampler,
         face: &mut face,
         finisher: &mut finisher,
+        hooks: &mut hooks,
         signals: &mut signals,
     };
     let come_back = advice::come_back(&model);
     match following.show(model).await {
         Ok(model) => {
             face.end(&model)?;
+            hooks.see_last(&model);
+            hooks.end(signals.any()).await;
             Ok(live::exit_of(&model).into())
         }
         Err(error) => {
