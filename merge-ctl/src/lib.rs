@@ -24,3 +24,4 @@ pub mod state_dir;
 pub mod store;
 pub mod units;
 pub mod view;
+pub mod wake;

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use merge_ctl::dm::{Control, Host, resolve};
-use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::live::LiveExecutor;
 use merge_ctl::merge::memory::LockedMemory;
 use merge_ctl::sample::Owner;
 
+use super::finish_lvm;
 use crate::cli;
 use crate::exit::Exit;
 
@@ -21,10 +21,7 @@ pub(crate) fn run(options: &cli::Finish) -> anyhow::Result<ExitCode> {
     let label = origin.label();
     let finish = Finish::of(&host, origin)?;
     match (origin.owner(), origin.volume()) {
-        (Owner::Lvm, Some(volume)) => {
-            Lvm::find()?.poll(&volume.vg, &volume.lv)?;
-            println!("lvm2 was asked to finish the merge into {label}.");
-        }
+        (Owner::Lvm, Some(volume)) => return Ok(finish_lvm::run(&control, &volume)?.into()),
         (Owner::Lvm, None) => anyhow::bail!(
             "{label} belongs to LVM, and its name cannot be read as a volume: finish it with \
              `lvchange --poll y`"

@@ -287,7 +287,7 @@ pub fn progress(model: &Model) -> String {
 }
 
 #[derive(Serialize)]
-struct StallBody<'a> {
+pub(super) struct StallBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'static str>,
     cause: &'static str,
@@ -299,7 +299,7 @@ struct StallBody<'a> {
 }
 
 impl<'a> StallBody<'a> {
-    fn new(stall: &'a Stall, now_ns: u64) -> Self {
+    pub(super) fn new(stall: &'a Stall, now_ns: u64) -> Self {
         Self {
             event: None,
             cause: stall.cause.name(),
@@ -347,7 +347,7 @@ struct Summary<'a> {
 
 /// Where a merge failed, as the probes saw it.
 #[derive(Serialize)]
-struct Failed {
+pub(super) struct Failed {
     at_ns: u64,
     phase: Option<Phase>,
     errno: i32,
@@ -356,7 +356,7 @@ struct Failed {
 }
 
 impl Failed {
-    fn of(end: &End) -> Option<Self> {
+    pub(super) fn of(end: &End) -> Option<Self> {
         match *end {
             End::Failed { at_ns, phase, errno, old_chunk, chunks } => {
                 Some(Self { at_ns, phase, errno, old_chunk, chunks })

@@ -154,7 +154,10 @@ fn a_hook_that_hangs_holds_nobody_up_and_is_not_started_again() {
     let hook = script(
         &directory,
         "hook",
-        &format!("echo x >>{0}; for i in $(seq 400); do [ -e {0}.go ] && break; sleep 0.05; done", count.display()),
+        &format!(
+            "echo x >>{0}; for i in $(seq 400); do [ -e {0}.go ] && break; sleep 0.05; done",
+            count.display()
+        ),
     );
     let mut hooks = hooks(Some(&hook), None, false);
     let begin = Instant::now();
