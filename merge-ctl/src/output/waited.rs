@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::json::{Failed, SCHEMA, StallBody};
 use crate::hooks;
 use crate::human::printable;
-use crate::model::Model;
+use crate::model::{Cause, Model};
 use crate::sample::Owner;
 
 /// How the waiting ended.
@@ -62,7 +62,7 @@ impl Waited<'_> {
             waited_ns: self.waited_ns,
             initial_bytes: self.model.map(|model| model.progress.initial_bytes),
             left_bytes: self.model.map(|model| model.progress.left_bytes),
-            cause: self.model.and_then(Model::cause).map(|cause| cause.code()),
+            cause: self.model.and_then(Model::cause).map(Cause::code),
             stall: self.model.and_then(stall),
             failed: self.model.and_then(|model| Failed::of(model.end.as_ref()?)),
             detail: self.sentence,

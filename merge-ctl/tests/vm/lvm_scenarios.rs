@@ -162,7 +162,7 @@ fn a_merge_whose_poller_was_killed_is_finished() {
 
     let begun = Instant::now();
     let said = wait(&[&origin, "--timeout", "60s"], 3);
-    assert!((20..30).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert!((20..40).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert_eq!(said["state"], "done-not-finished");
     assert!(next_of(&said).contains("merge-ctl finish vgkill/data"), "{said}");
 

@@ -21,7 +21,7 @@ use merge_ctl::model::{DEFAULT_STALL_AFTER_NS, Model, State};
 use merge_ctl::output::advice;
 use merge_ctl::output::waited::Waited;
 use merge_ctl::probe::{Probe, ProbeOptions};
-use merge_ctl::sample::{MergeIdentity, Owner};
+use merge_ctl::sample::{End, MergeIdentity, Owner, Sample};
 use merge_ctl::sampler::Sampler;
 use merge_ctl::store::{FileSource, Opened, Store};
 
@@ -90,6 +90,8 @@ struct Waiting<'a> {
     begun: Instant,
     /// The last that was seen of a merge.
     model: Option<Model>,
+    /// The sample at which it was not there any more.
+    vanished: Option<Sample>,
     /// The last state that was told.
     told: Option<State>,
 }
@@ -103,6 +105,7 @@ impl<'a> Waiting<'a> {
             hooks: Hooks::new(&options.hooks, false),
             begun: Instant::now(),
             model: None,
+            vanished: None,
             told: None,
         })
     }
@@ -121,7 +124,7 @@ impl<'a> Waiting<'a> {
                     return Ok(self.nothing_merges(dm_name, label));
                 }
                 // A volume may vanish with its merge; what was seen of it tells more then.
-                Err(_) if self.model.is_some() => return Ok(self.vanished()),
+                Err(_) if self.model.is_some() => return Ok(self.vanished(false)),
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -136,21 +139,23 @@ impl<'a> Waiting<'a> {
         let mut sampler = Sampler::new(Control::open()?, probe, host, device, args, None)?;
         let first = sampler.sample();
         let mut model = Model::first(sampler.identity().clone(), &first, self.stall_after_ns());
-        let mut done_since = None;
+        let (mut last, mut done_since) = (first, None);
         loop {
+            if model.state == State::Gone {
+                (self.model, self.vanished) = (Some(model), Some(last));
+                return Ok(None);
+            }
             self.take(&model);
             if let Some(over) = self.over(&model, &mut done_since) {
                 return Ok(Some(over));
-            }
-            if model.state == State::Gone {
-                return Ok(None);
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = sampler.something_happened() => {}
                 () = table_changed(&mut self.changes, &self.control, origin) => {}
             }
-            model = model.next(&sampler.sample());
+            last = sampler.sample();
+            model = model.next(&last);
         }
     }
 
@@ -206,9 +211,11 @@ impl<'a> Waiting<'a> {
     }
 
     /// Nothing is merged: there was nothing when we came, or it ended between two looks.
-    fn nothing_merges(&self, dm_name: String, label: String) -> Over {
-        if self.model.is_some() {
-            return self.vanished();
+    fn nothing_merges(&mut self, dm_name: String, label: String) -> Over {
+        if let Some(model) = &self.model {
+            // lvm2 takes a snapshot away only once it is merged.
+            let by_lvm = model.identity.owner == Owner::Lvm;
+            return self.vanished(by_lvm);
         }
         let subject = Subject { dm_name, label, snapshot: None, owner: None, state: "none" };
         Over {
@@ -219,10 +226,10 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// A merge was there and is not any more. lvm2 takes a snapshot away only once it is merged; who
-    /// else did it is trusted no further than the exceptions tell.
-    fn vanished(&self) -> Over {
-        let Some(model) = &self.model else {
+    /// A merge was there and is not any more. Where it is not known to be `finished`, the exceptions
+    /// tell: whoever swapped the table is not believed.
+    fn vanished(&mut self, finished: bool) -> Over {
+        let (Some(model), Some(last)) = (self.model.take(), &self.vanished) else {
             return Over {
                 exit: Exit::Error,
                 subject: None,
@@ -230,23 +237,16 @@ impl<'a> Waiting<'a> {
                 next: String::new(),
             };
         };
-        let is_finished = model.identity.owner == Owner::Lvm || is_emptied(&model.identity);
-        if !is_finished {
-            return Over::of(model, Exit::Error);
+        if !finished && !is_emptied(&model.identity) {
+            let over = Over::of(&model, Exit::Error);
+            self.model = Some(model);
+            return over;
         }
-        let identity = &model.identity;
-        Over {
-            exit: Exit::Done,
-            subject: Some(Subject {
-                dm_name: identity.origin.clone(),
-                label: identity.origin_label.clone(),
-                snapshot: identity.snapshot_label.clone(),
-                owner: Some(identity.owner),
-                state: State::Finished.name(),
-            }),
-            sentence: "All is merged, and the merge has been finished.".to_owned(),
-            next: String::new(),
-        }
+        let end = Some(End::Done { at_ns: last.at_ns });
+        let model = model.next(&Sample { end, ..last.clone() });
+        let over = Over::of(&model, live::exit_of(&model));
+        self.model = Some(model);
+        over
     }
 
     fn timed_out(&self) -> Over {
