@@ -32,7 +32,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// [`Refusal`] where LVM knows of no merge; what lvm2 or device-mapper answers.
 pub(crate) fn run(control: &Control, origin: &VolumeName) -> anyhow::Result<Exit> {
     let lvm = Lvm::find()?;
-    let snapshot = merging_into(&lvm.volumes()?, origin).ok_or_else(|| unknown_to_lvm(origin))?;
+    let Some(snapshot) = merging_into(&lvm.volumes()?, origin) else {
+        // lvm2's own look may have come in between; it holds its lock until the table is swapped.
+        if !is_plain(control, origin)? {
+            return Err(unknown_to_lvm(origin).into());
+        }
+        println!("{} lvm2 has just finished the merge.", plainly(control, origin)?);
+        return Ok(Exit::Done);
+    };
     let begun = Instant::now();
     let mut nudged = None;
     loop {
@@ -42,7 +49,8 @@ pub(crate) fn run(control: &Control, origin: &VolumeName) -> anyhow::Result<Exit
         }
         // The kernel is asked often, lvm2 once the kernel says yes: its answers cost locks and scans.
         if is_plain(control, origin)? && merging_into(&lvm.volumes()?, origin).is_none() {
-            return tell(control, origin, &snapshot).map(|()| Exit::Done);
+            println!("{} LVM has dropped {snapshot}.", plainly(control, origin)?);
+            return Ok(Exit::Done);
         }
         if begun.elapsed() >= PATIENCE {
             eprintln!(
@@ -69,16 +77,18 @@ fn is_plain(control: &Control, origin: &VolumeName) -> anyhow::Result<bool> {
     Ok(!matches!(table.only(), Some(Target::SnapshotMerge(_))))
 }
 
-fn tell(control: &Control, origin: &VolumeName, snapshot: &str) -> anyhow::Result<()> {
+/// What the origin is now, in a sentence.
+fn plainly(control: &Control, origin: &VolumeName) -> anyhow::Result<String> {
     let host = Host::read(control)?;
     let device = host.by_name(&origin.to_dm()).with_context(|| format!("{origin} is gone"))?;
     let siblings = device.origin_of().map_or(0, |real| host.snapshots_of(real).count());
-    let keeps = match siblings {
-        0 => "an ordinary volume again".to_owned(),
-        count => format!("an origin with {} again", human::counted(count as u64, "snapshot")),
-    };
-    println!("LVM has dropped {snapshot}; {origin} is {keeps}.");
-    Ok(())
+    Ok(match siblings {
+        0 => format!("{origin} is an ordinary volume again."),
+        count => {
+            let snapshots = human::counted(count as u64, "snapshot");
+            format!("{origin} is an origin with {snapshots} again.")
+        }
+    })
 }
 
 fn unknown_to_lvm(origin: &VolumeName) -> Refusal {

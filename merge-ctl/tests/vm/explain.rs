@@ -62,7 +62,7 @@ fn scattered(count: u64) -> impl Iterator<Item = u64> {
 
 /// Swaps the linear table of a device for one that delays reads, writes and flushes by so many
 /// milliseconds.
-fn delay(device: &str, read_ms: u32, write_ms: u32, flush_ms: u32) {
+pub(crate) fn delay(device: &str, read_ms: u32, write_ms: u32, flush_ms: u32) {
     let table = dmsetup(&["table", device]);
     let words: Vec<&str> = table.split_whitespace().collect();
     let (end, disk) = (words[1], words[3]);

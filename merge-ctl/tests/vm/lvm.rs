@@ -104,11 +104,31 @@ impl Drop for VolumeGroup {
             std::thread::sleep(std::time::Duration::from_secs(1));
         }
         // lvm2's own pollers sleep for 15 s and would scan the devices of the tests that follow.
-        let _ = Command::new("pkill").args(["-x", "lvm"]).status();
+        kill_pollers();
         if let Some((image, disk)) = &self.disk {
             let _ = Command::new("losetup").args(["-d", disk]).status();
             let _ = std::fs::remove_file(image);
         }
+    }
+}
+
+/// The processes that lvm2 has left behind to look after merges. They call themselves `(lvm2)`; the
+/// kernel still knows them by the name of the program.
+pub(crate) fn pollers() -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let is_lvm = |path: &PathBuf| {
+        std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == "lvm")
+    };
+    let lvms = processes.map(|entry| entry.path()).filter(is_lvm);
+    lvms.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
+}
+
+/// Ends them.
+pub(crate) fn kill_pollers() {
+    for pid in pollers() {
+        // One that has ended by itself is as good.
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 

@@ -3,20 +3,15 @@
 //! the snapshot held.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::lvm::{VolumeGroup, lvm};
+use super::lvm::{VolumeGroup, kill_pollers, lvm, pollers};
 use super::merge_ctl::{Waiter, merge_ctl, wait};
 use super::testbed::{Throttled, dmsetup, run};
-
-/// Ends whatever lvm2 has left to look after merges.
-fn kill_pollers() {
-    let _ = Command::new("pkill").args(["-9", "-x", "lvm"]).stdout(Stdio::null()).status();
-}
 
 /// Begins a merge that goes on for as long as the throttle lives.
 fn begin_slowly(group: &VolumeGroup, snapshot: &str) -> Throttled {
@@ -153,6 +148,7 @@ fn a_merge_whose_poller_was_killed_is_finished() {
     let content = group.content("snap");
     let origin = group.volume("data");
     let throttled = begin_slowly(&group, "snap");
+    assert!(!pollers().is_empty());
     kill_pollers();
     let ended = merge_ctl(&["finish", &origin]).expect(3);
     assert!(ended.stderr.contains("not done"), "{}", ended.stderr);
@@ -162,14 +158,14 @@ fn a_merge_whose_poller_was_killed_is_finished() {
 
     let begun = Instant::now();
     let said = wait(&[&origin, "--timeout", "60s"], 3);
-    assert!((20..40).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert!((20..60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert_eq!(said["state"], "done-not-finished");
     assert!(next_of(&said).contains("merge-ctl finish vgkill/data"), "{said}");
 
     let begun = Instant::now();
     let ended = merge_ctl(&["finish", &origin]).expect(0);
     println!("finish took {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     let words = ended.lines[0].as_str().unwrap();
     assert!(words.contains("has dropped vgkill/snap") && words.contains("ordinary"), "{words}");
     assert_merged(&group, "data", "snap", &content);
@@ -190,8 +186,7 @@ fn a_volume_activated_as_in_an_initramfs_is_finished() {
     kill_pollers();
     lvm(&["lvchange", "-q", "-ay", "--sysinit", &origin]);
     wait(&[&origin, "--until", "merged", "--timeout", "60s"], 0);
-    let pollers = Command::new("pgrep").args(["-x", "lvm"]).output().unwrap().stdout;
-    assert!(pollers.is_empty(), "{}", String::from_utf8_lossy(&pollers));
+    assert!(pollers().is_empty());
     // The root file system keeps the volume open all the time.
     let root = std::fs::File::open(group.path("data")).unwrap();
     assert_eq!(target(&group, "data"), "snapshot-merge");

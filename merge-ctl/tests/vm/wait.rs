@@ -6,7 +6,9 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
-use super::explain::{LARGE_CHUNK, LARGE_CHUNKS, StopOnDrop, slow_cow_data, write_into_old_chunks};
+use super::explain::{
+    LARGE_CHUNK, LARGE_CHUNKS, StopOnDrop, delay, slow_cow_data, write_into_old_chunks,
+};
 use super::merge_ctl::{Running, Waiter, merge_ctl, wait};
 use super::testbed::{Testbed, dmsetup, mix, run};
 
@@ -20,10 +22,10 @@ fn now_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// A merge of a few seconds, which has begun.
-fn begin(bed: &Testbed) -> Running {
+/// A merge of 200 runs on devices that take so long for each I/O, which has begun.
+fn begin(bed: &Testbed, ms: u32) -> Running {
     bed.write_snapshot((0..200).map(|i| i * 7), 3);
-    bed.slow_down(4);
+    bed.slow_down(ms);
     let mut running = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
     running.line_where(|line| line["type"] == "run");
     running
@@ -31,14 +33,14 @@ fn begin(bed: &Testbed) -> Running {
 
 /// A merge that nobody will finish.
 fn begin_alone(bed: &Testbed) {
-    let running = begin(bed);
+    let running = begin(bed, 10);
     run("kill", &["-9", &running.pid().to_string()]);
     assert_eq!(running.wait().code, -1);
 }
 
 fn returns_soon(name: &str, more: &[&str]) {
     let bed = Testbed::new(name, 16, 8);
-    let running = begin(&bed);
+    let running = begin(&bed, 8);
     let origin = bed.dm("origin");
     let waiter = Waiter::start(&[&[&*origin], more].concat());
     let (said, returned_ns) = thread::scope(|scope| {
@@ -84,7 +86,7 @@ fn a_merge_that_nobody_finishes_is_merged_and_then_told() {
 
     let begun_ns = now_ns();
     let said = wait(&[&origin], 3);
-    assert!((5..12).contains(&((now_ns() - begun_ns) / S)), "{said}");
+    assert!((5..30).contains(&((now_ns() - begun_ns) / S)), "{said}");
     assert!(
         said["next"].as_str().unwrap().contains(&format!("merge-ctl finish {origin}")),
         "{said}"
@@ -99,7 +101,7 @@ fn a_merge_that_nobody_finishes_is_merged_and_then_told() {
 #[ignore = "needs a VM: cargo xtask test"]
 fn a_failure_is_told_with_its_phase_and_a_timeout_with_what_is_left() {
     let bed = Testbed::new("waitfail", 16, 8);
-    let running = begin(&bed);
+    let running = begin(&bed, 60);
     let origin = bed.dm("origin");
     let said = wait(&[&origin, "--timeout", "300ms"], 7);
     assert_eq!(said["state"], "merging");
@@ -142,7 +144,7 @@ fn stall(origin: &str) -> Value {
 #[ignore = "needs a VM: cargo xtask test"]
 fn suspended_devices_are_stalls_that_are_named() {
     let bed = Testbed::new("waitsusp", 16, 8);
-    let running = begin(&bed);
+    let running = begin(&bed, 60);
     let origin = bed.dm("origin");
     for (device, state) in [("origin", "suspended"), ("cow", "stalled"), ("real", "stalled")] {
         dmsetup(&["suspend", "--noflush", "--nolockfs", &bed.dm(device)]);
@@ -165,12 +167,17 @@ fn suspended_devices_are_stalls_that_are_named() {
 #[ignore = "needs a VM: cargo xtask test"]
 fn a_stall_is_named_also_by_who_comes_later() {
     let bed = Testbed::new("waitlate", 16, 8);
-    let running = begin(&bed);
-    bed.slow_down_one("real", 8_000);
+    let running = begin(&bed, 60);
+    // Not the flushes: of one to a device of device-mapper's, the kernel's counters know nothing.
+    delay(&bed.dm("real"), 0, 20_000, 0);
     thread::sleep(Duration::from_secs(1));
     let said = stall(&bed.dm("origin"));
     let detail = said["stall"]["detail"].as_str().unwrap();
-    assert!(detail.contains("in flight on waitlate-real"), "{said:#}");
+    // Where the probes were attached in time for a run to begin, its phase is known.
+    let is_named =
+        ["in flight on waitlate-real", "copying"].iter().any(|words| detail.contains(words));
+    assert!(is_named, "{said:#}");
+    bed.slow_down(0);
     bed.slow_down(0);
     running.wait().expect(0);
 }
@@ -195,7 +202,6 @@ fn a_slow_copy_and_a_drain_are_stalls_with_their_phase() {
     assert!(["copy", "flush"].contains(&told["cause"].as_str().unwrap()), "{told}");
     let said = stall(&bed.dm("origin"));
     assert_ne!(said["stall"]["cause"], "drain", "{said}");
-    bed.slow_down_one("real", 0);
 
     slow_cow_data(&bed, 4_000);
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -205,6 +211,9 @@ fn a_slow_copy_and_a_drain_are_stalls_with_their_phase() {
             let (bed, chunks, stop) = (&bed, &chunks[..LARGE_CHUNKS as usize / 2], &stop);
             scope.spawn(move || write_into_old_chunks(bed, chunks, mix(writer), stop));
         }
+        // The runs that nobody writes into go by quickly.
+        thread::sleep(Duration::from_secs(2));
+        bed.slow_down_one("real", 0);
         let drained = running.line_where(|line| {
             line["type"] == "stall" && line["event"] == "begin" && line["cause"] == "drain"
         });

@@ -145,9 +145,10 @@ impl<'a> Waiting<'a> {
                 (self.model, self.vanished) = (Some(model), Some(last));
                 return Ok(None);
             }
-            self.take(&model);
-            if let Some(over) = self.over(&model, &mut done_since) {
-                return Ok(Some(over));
+            let over = self.over(&model, &mut done_since);
+            self.take(&model, over.is_some());
+            if over.is_some() {
+                return Ok(over);
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -168,14 +169,13 @@ impl<'a> Waiting<'a> {
         self.options.stall_after.map_or(DEFAULT_STALL_AFTER_NS, live::nanoseconds)
     }
 
-    /// Tells what is new in a model, to people and to hooks, and keeps it.
-    fn take(&mut self, model: &Model) {
+    /// Tells what is new in a model, to people and to hooks, and keeps it. What it is at the end is
+    /// told there.
+    fn take(&mut self, model: &Model, is_end: bool) {
         self.hooks.see(model);
         for line in self.hooks.news() {
             eprintln!("merge-ctl: {line}");
         }
-        // The end is told with what is to be done then.
-        let is_end = model.state.is_over() && model.state != State::DoneNotFinished;
         if self.told != Some(model.state) && !is_end && !self.options.quiet {
             eprintln!("merge-ctl: {}", state_line(model));
         }
