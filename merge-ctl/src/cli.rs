@@ -16,7 +16,8 @@ Exit status:
   4  still merging, and the merge stood still when it was left
   5  the merge failed, or the snapshot is invalid
   6  a privilege or a kernel feature is missing
-  8  refused, and nothing was changed";
+  8  refused, and nothing was changed
+Of several merges the one that ended worst counts: 5 before 1, 8, 6, 4, 3 and 0.";
 
 const WAIT_STATUS: &str = "\
 Exit status:
@@ -58,9 +59,12 @@ pub(crate) enum Command {
     /// The origin becomes what the snapshot holds; what was written to the origin since the
     /// snapshot was taken is lost, and a merge that has begun cannot be called off. Leaving the
     /// live view does not stop the merge.
+    ///
+    /// Several snapshots are all checked before the first is begun. They are begun one after the
+    /// other; where one cannot begin, those behind it are left as they are.
     #[command(after_help = EXIT_STATUS)]
     Start(Start),
-    /// Show a merge live, whoever started it
+    /// Show a merge live, or all of them, whoever started them
     #[command(after_help = EXIT_STATUS)]
     Monitor(Monitor),
     /// Wait until a merge is done, and say in the exit status how it ended
@@ -70,6 +74,14 @@ pub(crate) enum Command {
     /// finished already, so that `start --yes …; wait …` means what it says.
     #[command(after_help = WAIT_STATUS)]
     Wait(Wait),
+    /// Go on with a merge after a crash or a reboot, show it live, and finish it
+    ///
+    /// What was begun is in a journal on disk, with the devices below. Whatever state these are in, they
+    /// are brought to where the merge goes on: tables are loaded, what is suspended is resumed, after
+    /// a reboot the origin is made again. A merge of LVM has no journal: LVM goes on with it when the
+    /// volume is activated.
+    #[command(after_help = EXIT_STATUS)]
+    Resume(Resume),
     /// Finish a merge that has nothing left to do: make the origin a plain device again
     #[command(after_help = EXIT_STATUS)]
     Finish(Finish),
@@ -106,9 +118,10 @@ pub(crate) enum Command {
 /// `merge-ctl start`.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// The snapshot to merge
-    #[arg(help = format!("The snapshot to merge, {NAMES}"))]
-    pub(crate) snapshot: String,
+    /// The snapshots to merge
+    #[arg(value_name = "SNAPSHOT", required = true,
+          help = format!("The snapshot to merge, {NAMES}; or several of different origins"))]
+    pub(crate) snapshots: Vec<String>,
     /// Do not ask before the merge begins
     #[arg(short, long)]
     pub(crate) yes: bool,
@@ -121,8 +134,8 @@ pub(crate) struct Start {
 #[derive(Debug, Args)]
 pub(crate) struct Monitor {
     /// The merging origin
-    #[arg(help = format!("The merging origin, {NAMES}; without it, the only merge of this host, \
-                          or a list to choose from"))]
+    #[arg(help = format!("The merging origin, {NAMES}; without it, all merges of this host, and \
+                          those that begin meanwhile"))]
     pub(crate) origin: Option<String>,
     /// How to show the merge.
     #[command(flatten)]
@@ -165,6 +178,21 @@ pub(crate) enum Until {
     Merged,
     /// And the origin is a plain device again
     Finished,
+}
+
+/// `merge-ctl resume`.
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The origin of the merge
+    #[arg(help = format!("The origin of the merge, {NAMES}; without it, all that were begun and \
+                          not finished"))]
+    pub(crate) origin: Option<String>,
+    /// Do not ask before a merge begins anew, or a disk is used that is known by its name alone
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// How to show the merge.
+    #[command(flatten)]
+    pub(crate) live: Live,
 }
 
 /// `merge-ctl finish`.

@@ -21,7 +21,7 @@ use merge_ctl::model::Model;
 use merge_ctl::state_dir;
 use rustix::fs::{Access, OFlags};
 
-use super::live;
+use super::followed;
 use crate::cli::HookOptions;
 
 /// So many hooks run at once; who comes later waits for a place.
@@ -189,7 +189,7 @@ impl Hooks {
             command: command.clone(),
             event,
             origin: model.identity.origin.clone(),
-            facts: facts(event, model, live::exit_of(model) as u8),
+            facts: facts(event, model, followed::exit_of(model) as u8),
         });
         match call {
             Some(call) if event == Event::Stall => {

@@ -22,10 +22,11 @@ use merge_ctl::output::advice;
 use merge_ctl::output::waited::Waited;
 use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sample::{End, MergeIdentity, Owner, Sample};
-use merge_ctl::sampler::Sampler;
+use merge_ctl::sampler::Watch;
 use merge_ctl::store::{FileSource, Opened, Store};
 
 use self::standing::{Pending, Standing, look};
+use super::followed::exit_of;
 use super::hooks::Hooks;
 use super::live;
 use crate::cli::{Until, Wait};
@@ -136,9 +137,10 @@ impl<'a> Waiting<'a> {
         let device = host.by_name(origin).ok_or_else(|| NoMerge(origin.to_owned()))?;
         let args = device.merge().ok_or_else(|| NoMerge(device.label()))?;
         let probe = Probe::attach(self.probe_options());
-        let mut sampler = Sampler::new(Control::open()?, probe, host, device, args, None)?;
-        let first = sampler.sample();
-        let mut model = Model::first(sampler.identity().clone(), &first, self.stall_after_ns());
+        let mut watch = Watch::new(Control::open()?, probe);
+        let place = watch.add(host, device, args, None)?;
+        let first = watch.sample(place);
+        let mut model = Model::first(watch.identity(place).clone(), &first, self.stall_after_ns());
         let (mut last, mut done_since) = (first, None);
         loop {
             if model.state == State::Gone {
@@ -152,10 +154,10 @@ impl<'a> Waiting<'a> {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = sampler.something_happened() => {}
+                () = watch.something_happened() => {}
                 () = table_changed(&mut self.changes, &self.control, origin) => {}
             }
-            last = sampler.sample();
+            last = watch.sample(place);
             model = model.next(&last);
         }
     }
@@ -195,7 +197,7 @@ impl<'a> Waiting<'a> {
                 let since = *done_since.get_or_insert_with(Instant::now);
                 nobody_finishes(&model.identity, since.elapsed())
             }
-            _ if self.options.stall_after.is_some() && live::exit_of(model) == Exit::Stalled => {
+            _ if self.options.stall_after.is_some() && exit_of(model) == Exit::Stalled => {
                 Some(Over { next: advice::first(model), ..Over::of(model, Exit::Stalled) })
             }
             _ => None,
@@ -244,7 +246,7 @@ impl<'a> Waiting<'a> {
         }
         let end = Some(End::Done { at_ns: last.at_ns });
         let model = model.next(&Sample { end, ..last.clone() });
-        let over = Over::of(&model, live::exit_of(&model));
+        let over = Over::of(&model, exit_of(&model));
         self.model = Some(model);
         over
     }
