@@ -5,16 +5,31 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::command::hooks::HookCommand;
+
 const EXIT_STATUS: &str = "\
 Exit status:
   0  done
   1  another error
   2  wrong usage
   3  still merging, or all is merged and the merge still has to be finished
+  4  still merging, and the merge stood still when it was left
   5  the merge failed, or the snapshot is invalid
   6  a privilege or a kernel feature is missing
   8  refused, and nothing was changed
-Of several merges the one that ended worst counts: 5 before 1, 8, 6, 3 and 0.";
+Of several merges the one that ended worst counts: 5 before 1, 8, 6, 4, 3 and 0.";
+
+const WAIT_STATUS: &str = "\
+Exit status:
+  0  no merge goes on, and none is to come: it has been finished, or there was none when asked
+  1  another error, or the origin carries no merge any more and its end was not seen
+  2  wrong usage, or no such volume
+  3  not finished, and waiting makes no sense: LVM begins it at the next activation, or all is
+     merged and nobody has finished it for 5 s (20 s where lvm2 has to, which looks every 15 s)
+  4  stalled for longer than --stall-after
+  5  the merge failed, or the snapshot is invalid
+  6  a privilege or a kernel feature is missing
+  7  not done when --timeout was over";
 
 const EXPLAIN_STATUS: &str = "\
 Exit status:
@@ -52,6 +67,13 @@ pub(crate) enum Command {
     /// Show a merge live, or all of them, whoever started them
     #[command(after_help = EXIT_STATUS)]
     Monitor(Monitor),
+    /// Wait until a merge is done, and say in the exit status how it ended
+    ///
+    /// Changes nothing, reads no exceptions, and looks at the kernel's status five times a second.
+    /// Nothing being merged is no error: a merge that was started a moment ago may have been
+    /// finished already, so that `start --yes …; wait …` means what it says.
+    #[command(after_help = WAIT_STATUS)]
+    Wait(Wait),
     /// Go on with a merge after a crash or a reboot, show it live, and finish it
     ///
     /// What was begun is in a journal on disk, with the devices below. Whatever state these are in, they
@@ -122,6 +144,44 @@ pub(crate) struct Monitor {
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,
+}
+
+/// `merge-ctl wait`.
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// The origin that a snapshot is merged into
+    #[arg(help = format!("The origin that a snapshot is merged into, {NAMES}"))]
+    pub(crate) origin: String,
+    /// What to wait for
+    #[arg(long, value_enum, default_value_t = Until::Finished)]
+    pub(crate) until: Until,
+    /// Wait for so long at the most
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Return when something waits for longer than this
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) stall_after: Option<Duration>,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say nothing on stderr but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// What the eBPF programs may watch; with none, the end may be seen 200 ms late
+    #[arg(long, value_enum, default_value_t = Probes::Full)]
+    pub(crate) probes: Probes,
+    /// The operator's own commands.
+    #[command(flatten)]
+    pub(crate) hooks: HookOptions,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// The kernel has merged the last chunk
+    Merged,
+    /// And the origin is a plain device again
+    Finished,
 }
 
 /// `merge-ctl resume`.
@@ -232,6 +292,22 @@ pub(crate) struct Live {
     /// Print what the eBPF programs have to say of themselves to stderr
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// The operator's own commands.
+    #[command(flatten)]
+    pub(crate) hooks: HookOptions,
+}
+
+/// The operator's own commands. A command that is not there is found out here, before anything
+/// begins.
+#[derive(Debug, Args)]
+pub(crate) struct HookOptions {
+    /// Run a command when a stall begins, with the facts in its environment (docs/hooks.md); no
+    /// shell is involved
+    #[arg(long, value_name = "COMMAND", value_parser = HookCommand::parse)]
+    pub(crate) on_stall: Option<HookCommand>,
+    /// Run a command when the merge is over, finished or failed
+    #[arg(long, value_name = "COMMAND", value_parser = HookCommand::parse)]
+    pub(crate) on_done: Option<HookCommand>,
 }
 
 /// What a live command prints.

@@ -39,6 +39,11 @@ impl Face {
         })
     }
 
+    /// Whether it fills the terminal, so that nothing else may write there.
+    pub(crate) const fn is_dashboard(&self) -> bool {
+        matches!(self, Self::Tui(_))
+    }
+
     /// Shows the first model of the merge with this tab, and the runs that it has.
     pub(crate) fn begin(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
         match self {

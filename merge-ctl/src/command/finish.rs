@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use merge_ctl::dm::{Control, Device, Host, resolve};
-use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::journal::{Driver, Journal, Phase};
 use merge_ctl::sample::Owner;
 
+use super::finish_lvm;
 use super::raw::Raw;
 use crate::cli;
 use crate::exit::Exit;
@@ -22,8 +22,7 @@ pub(crate) fn run(options: &cli::Finish) -> anyhow::Result<ExitCode> {
     match (origin.owner(), origin.volume()) {
         (Owner::Lvm, Some(volume)) => {
             Finish::of(&host, origin)?;
-            Lvm::find()?.poll(&volume.vg, &volume.lv)?;
-            println!("lvm2 was asked to finish the merge into {label}.");
+            return Ok(finish_lvm::run(&control, &volume)?.into());
         }
         (Owner::Lvm, None) => anyhow::bail!(
             "{label} belongs to LVM, and its name cannot be read as a volume: finish it with \

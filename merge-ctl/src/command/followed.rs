@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use merge_ctl::dm::Control;
+use merge_ctl::hooks;
 use merge_ctl::model::{Model, State};
 use merge_ctl::sample::{Run, Sample};
 use merge_ctl::sampler::Watch;
@@ -128,11 +129,18 @@ impl Followed {
         if let Some(error) = &self.failure {
             return exit::of(error);
         }
-        match self.model.state {
-            State::Finished => Exit::Done,
-            State::Failed | State::Invalid => Exit::Failed,
-            State::Gone => Exit::Error,
-            _ => Exit::StillMerging,
-        }
+        exit_of(&self.model)
+    }
+}
+
+/// The exit status for the last that was seen of a merge.
+pub(crate) fn exit_of(model: &Model) -> Exit {
+    match model.state {
+        State::Finished => Exit::Done,
+        State::Stalled => Exit::Stalled,
+        State::Suspended if hooks::lasting(model).is_some() => Exit::Stalled,
+        State::Failed | State::Invalid => Exit::Failed,
+        State::Gone => Exit::Error,
+        _ => Exit::StillMerging,
     }
 }

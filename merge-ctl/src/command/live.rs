@@ -6,7 +6,7 @@
 //!
 //! Who else has to see the models, merge by merge, is a [`Companion`](super::followed::Companion):
 //! `companions` in `followed` makes them from the command line, and that is the only place to add
-//! one.
+//! one. Hooks see all merges, for they share places to run in.
 //!
 //! The exit status is that of the merge that ended worst: [`Exit::worst`].
 
@@ -25,6 +25,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use super::face::Face;
 pub(crate) use super::followed::Finisher;
 use super::followed::Followed;
+use super::hooks::Hooks;
 use super::lookout::Lookout;
 use crate::cli::{self, Output, Probes};
 use crate::exit::{Exit, Usage};
@@ -92,8 +93,9 @@ impl Live<'_> {
     /// # Errors
     /// What cannot be printed, or read from the terminal. The merges go on.
     pub(crate) async fn run(mut self) -> anyhow::Result<Exit> {
-        match self.until_the_end().await {
-            Ok(()) => self.end(),
+        let mut hooks = Hooks::new(&self.options.hooks, self.face.is_dashboard());
+        match self.until_the_end(&mut hooks).await {
+            Ok(()) => self.end_with(hooks).await,
             Err(error) => {
                 // The view has failed, the merges have not.
                 drop(self.face);
@@ -108,7 +110,7 @@ impl Live<'_> {
         }
     }
 
-    async fn until_the_end(&mut self) -> anyhow::Result<()> {
+    async fn until_the_end(&mut self, hooks: &mut Hooks) -> anyhow::Result<()> {
         let mut lookout = Lookout::new(self.watch.control());
         for (tab, merge) in self.merges.iter_mut().enumerate() {
             let runs = merge.take_first_runs();
@@ -125,13 +127,13 @@ impl Live<'_> {
                 () = self.signals.any() => return Ok(()),
                 left = self.face.left(&self.merges) => return Ok(left?),
             }
-            self.round()?;
+            self.round(hooks)?;
             self.look_around(&mut lookout)?;
         }
         Ok(())
     }
 
-    fn round(&mut self) -> anyhow::Result<()> {
+    fn round(&mut self, hooks: &mut Hooks) -> anyhow::Result<()> {
         let samples = self.watch.round();
         for line in self.watch.drain_log() {
             self.face.log(&line);
@@ -145,6 +147,10 @@ impl Live<'_> {
                 self.face.tell(&words);
             }
             self.face.show(tab, &merge.model, &sample.runs)?;
+            hooks.see(&merge.model);
+        }
+        for line in hooks.news() {
+            self.face.tell(&line);
         }
         // Before the finishers act, which may take a moment.
         self.face.draw(&self.merges)?;
@@ -197,19 +203,36 @@ impl Live<'_> {
         Ok(())
     }
 
+    /// The same, and tells the hooks what nobody follows any longer.
+    async fn end_with(self, mut hooks: Hooks) -> anyhow::Result<Exit> {
+        self.face.end(&self.merges)?;
+        for merge in &self.merges {
+            hooks.see_last(&merge.model);
+        }
+        let exit = told(&self.merges);
+        let mut signals = self.signals;
+        hooks.end(signals.any()).await;
+        Ok(exit)
+    }
+
     /// Closes the view and sums up.
     ///
     /// # Errors
     /// What cannot be printed.
     pub(crate) fn end(self) -> anyhow::Result<Exit> {
         self.face.end(&self.merges)?;
-        for merge in &self.merges {
-            if let Some(error) = merge.failure() {
-                eprintln!("merge-ctl: {}: {error:#}", merge.name());
-            }
-        }
-        Ok(Exit::worst(self.merges.iter().map(Followed::exit)))
+        Ok(told(&self.merges))
     }
+}
+
+/// Says which merges could not be finished, and why; gives the exit status of the worst.
+fn told(merges: &[Followed]) -> Exit {
+    for merge in merges {
+        if let Some(error) = merge.failure() {
+            eprintln!("merge-ctl: {}: {error:#}", merge.name());
+        }
+    }
+    Exit::worst(merges.iter().map(Followed::exit))
 }
 
 /// Whether what is merged into `origin` is the merge that is followed here. One that is over, with

@@ -8,6 +8,7 @@
 //! It refuses to be a general device-mapper library: the commands that a merge does not need
 //! (messages, geometry, renaming, removing everything) are not there.
 
+pub mod changes;
 pub mod control;
 pub mod disk_identity;
 pub mod disk_stats;

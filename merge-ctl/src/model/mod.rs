@@ -209,8 +209,8 @@ impl Model {
         self.phases = self.memory.phases.at(sample.at_ns, self.current.as_ref());
         self.writes = Writes::at(sample, self.identity.chunk_size, &mut self.memory.in_flight);
         self.latency = self.memory.latency.push(sample);
-        self.take_stalls();
         self.disks = self.memory.disks.push(sample);
+        self.take_stalls();
         let awaited = writers::awaited(self.writes.as_ref());
         self.awaited = self.memory.writers.push(sample.at_ns, awaited);
         self.findings = causes::of(self);

@@ -288,7 +288,7 @@ pub fn progress(model: &Model) -> String {
 }
 
 #[derive(Serialize)]
-struct StallBody<'a> {
+pub(super) struct StallBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'static str>,
     cause: &'static str,
@@ -300,7 +300,7 @@ struct StallBody<'a> {
 }
 
 impl<'a> StallBody<'a> {
-    fn new(stall: &'a Stall, now_ns: u64) -> Self {
+    pub(super) fn new(stall: &'a Stall, now_ns: u64) -> Self {
         Self {
             event: None,
             cause: stall.cause.name(),
@@ -348,7 +348,7 @@ struct Summary<'a> {
 
 /// What is known of a merge that failed.
 #[derive(Serialize)]
-struct Failed<'a> {
+pub(super) struct Failed<'a> {
     cause: &'static str,
     told_by: Option<ToldBy>,
     phase: Option<Phase>,
@@ -373,7 +373,7 @@ impl<'a> Failed<'a> {
         chunks: None,
     };
 
-    fn of(model: &'a Model) -> Option<Self> {
+    pub(super) fn of(model: &'a Model) -> Option<Self> {
         if model.state != State::Failed {
             return None;
         }

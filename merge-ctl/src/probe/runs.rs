@@ -5,9 +5,9 @@ use std::time::Duration;
 use aya::maps::{HashMap, MapData, RingBuf};
 use merge_common::{RunInProgress, RunRecord, event, phase};
 
-use super::wake::Wake;
 use crate::sample::{CurrentRun, End, Fault, Phase, Run, ToldBy};
 use crate::units::DeviceNumber;
+use crate::wake::Wake;
 
 /// How often a record that changes is read again.
 const TRIES: usize = 4;
