@@ -1,6 +1,7 @@
 //! Takes samples of one merge: asks device-mapper, the probes, the exception store and sysfs, and
 //! interprets nothing.
 
+mod next_runs;
 mod read_times;
 mod store;
 
@@ -16,10 +17,11 @@ use crate::dm::{
 };
 use crate::probe::{Event, Probe, What};
 use crate::sample::{
-    CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
-    StoreView,
+    CurrentRun, Disks, End, KernelView, MergeIdentity, NextRuns, ProbeReport, ProbeTier, Run,
+    Sample, StoreView,
 };
 use crate::units::{DeviceNumber, Sectors};
+use next_runs::NextRunsReader;
 use store::StoreReading;
 
 /// How long the first sample waits for the exception store: nobody waits longer for a first screen.
@@ -38,6 +40,8 @@ pub struct Sampler {
     end: Option<End>,
     /// The exception store, as long as it is being read.
     reading: Option<StoreReading>,
+    /// What reads on where the next runs that are known come to an end.
+    next_runs: Option<NextRunsReader>,
 }
 
 impl Sampler {
@@ -62,7 +66,16 @@ impl Sampler {
             identity.probes.missing.push(format!("I/O on the origin is not seen: {error}."));
         }
         let alone = host.merges().all(|merge| merge.info.dev == identity.origin_dev);
-        Ok(Self { control, probe, identity, alone, runs: Vec::new(), end: None, reading: None })
+        Ok(Self {
+            control,
+            probe,
+            identity,
+            alone,
+            runs: Vec::new(),
+            end: None,
+            reading: None,
+            next_runs: None,
+        })
     }
 
     /// What stays the same.
@@ -150,6 +163,8 @@ impl Sampler {
 
     fn sample_with(&mut self, kernel: KernelView) -> Sample {
         let store = self.store_if_read(&kernel);
+        let disks = self.disks().ok();
+        let next_runs = self.more_runs(&kernel, disks.as_ref());
         self.drain();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin = self.identity.origin_dev;
@@ -158,13 +173,14 @@ impl Sampler {
             unix_s: unix.as_secs(),
             kernel,
             store,
+            next_runs,
             runs: std::mem::take(&mut self.runs),
             current: self.current(),
             end: self.end.clone(),
             io: self.probe.io(origin),
             kernel_in_flight: in_flight::read(origin).ok(),
             throttle_percent: throttle::read().ok().flatten(),
-            disks: self.disks().ok(),
+            disks,
             dropped: self.probe.dropped(),
         }
     }
@@ -223,7 +239,25 @@ impl Sampler {
         let reading = StoreReading::begin(&self.identity, metadata);
         let store = reading.wait(FIRST_SAMPLE_WAITS);
         self.reading = (store == StoreView::Reading).then_some(reading);
+        self.begin_reading_on(&store);
         store
+    }
+
+    fn begin_reading_on(&mut self, store: &StoreView) {
+        let StoreView::Read(picture) = store else { return };
+        let MergeIdentity { cow_dev, size, .. } = self.identity;
+        self.next_runs = Some(NextRunsReader::new(cow_dev, size, &picture.next_runs));
+    }
+
+    /// Runs behind those that were told, when it is time for them.
+    fn more_runs(&mut self, kernel: &KernelView, disks: Option<&Disks>) -> Option<NextRuns> {
+        let KernelView::Merging { allocated, metadata, suspended, .. } = kernel else {
+            return None;
+        };
+        let usage = crate::store::Usage { allocated: *allocated, metadata: *metadata };
+        let left = usage.exceptions_left(self.identity.chunk_size);
+        let may_read = !suspended && disks.is_some_and(|disks| !disks.cow.suspended);
+        self.next_runs.as_mut()?.poll(left, may_read, now_ns())
     }
 
     /// The exception store, in the first sample after it was read to its end.
@@ -237,6 +271,7 @@ impl Sampler {
             // Whoever finishes the merge wants the COW device for himself.
             self.reading = None;
         }
+        self.begin_reading_on(&store);
         Some(store).filter(|store| *store != StoreView::Reading)
     }
 }

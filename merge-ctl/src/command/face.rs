@@ -116,6 +116,14 @@ impl Lines {
             }
         }
         self.push_stalls(&mut text, model);
+        if let Some(announcement) = &model.announcement {
+            let line = if self.json {
+                json::announcement(model, announcement)
+            } else {
+                plain::announcement(model, announcement)
+            };
+            push_line(&mut text, &line);
+        }
         if model.now_ns >= self.next_progress_ns {
             self.next_progress_ns =
                 (self.next_progress_ns + self.interval_ns).max(model.now_ns + 1);

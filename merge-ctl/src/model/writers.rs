@@ -28,9 +28,14 @@ const MINUTE_NS: u64 = 60_000_000_000;
 
 /// The processes that the run in progress waits for, the one with the most writes first.
 pub(super) fn awaited(writes: Option<&Writes>) -> Vec<Writer> {
+    of(writes, |relation| relation == Relation::Awaited)
+}
+
+/// The processes whose writes are of a kind, the one with the most first.
+pub(super) fn of(writes: Option<&Writes>, kind: impl Fn(Relation) -> bool) -> Vec<Writer> {
     let mut writers = Vec::new();
     for write in writes.iter().flat_map(|writes| &writes.listed) {
-        if write.relation == Relation::Awaited {
+        if kind(write.relation) {
             add(&mut writers, &write.comm, write.pid, |writes| writes + 1);
         }
     }

@@ -94,6 +94,7 @@ impl Theme {
             Relation::Free => Style::new(),
             Relation::Held => self.warn(),
             Relation::Awaited => self.bad(),
+            Relation::Soon { .. } => self.spark(),
         }
     }
 

@@ -15,6 +15,7 @@ mod merge_ctl;
 mod names;
 mod nudge;
 mod plan;
+mod quiet;
 mod refusals;
 mod runs;
 mod siblings;
