@@ -379,7 +379,7 @@ pub struct InFlightWrite {
 }
 
 /// I/O in flight by the kernel's own count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelInFlight {
     /// Reads.
     pub reads: u64,

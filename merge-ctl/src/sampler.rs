@@ -22,6 +22,7 @@ use crate::sample::{
 };
 use crate::units::{DeviceNumber, Sectors};
 use next_runs::NextRunsReader;
+pub use next_runs::first_run;
 use store::StoreReading;
 
 /// How long the first sample waits for the exception store: nobody waits longer for a first screen.

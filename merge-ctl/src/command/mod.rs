@@ -12,6 +12,7 @@ pub(crate) mod live;
 pub(crate) mod monitor;
 pub(crate) mod new_file;
 pub(crate) mod plan;
+pub(crate) mod quiet;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod subject;

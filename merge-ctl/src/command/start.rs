@@ -11,11 +11,13 @@ use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal, Way};
 use merge_ctl::model::Model;
 use merge_ctl::output::advice;
 use merge_ctl::probe::Probe;
+use merge_ctl::sample::Sample;
 use merge_ctl::sampler::Sampler;
 
 use super::begin::{Begun, Driver, begin};
 use super::face::Face;
 use super::live::{self, Following, LeaveSignals};
+use super::quiet::{QuietWait, Waited};
 use crate::cli::{Output, Start};
 use crate::exit::Exit;
 
@@ -35,27 +37,74 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
             return Ok(Exit::Refused.into());
         }
     }
-    // Looked at anew: much may have changed while somebody thought about the answer.
-    let host = settled_host(&control, &options.snapshot)?;
-    let plan = preflight(&host, &options.snapshot)?;
-    for note in &plan.notes {
-        eprintln!("merge-ctl: {note}");
+    let mut signals = LeaveSignals::listen()?;
+    let mut parts = (control, Probe::attach(live::probe_options(&options.live)));
+    let mut quiet = QuietWait::asked_for(&options.quiet, &options.live, output);
+    loop {
+        if let Some(quiet) = &mut quiet
+            && let Some(exit) = until_quiet(quiet, &mut parts, options, &mut signals).await?
+        {
+            return Ok(exit.into());
+        }
+        // Looked at anew: much may have changed while somebody thought about the answer.
+        let host = settled_host(&parts.0, &options.snapshot)?;
+        let plan = preflight(&host, &options.snapshot)?;
+        for note in &plan.notes {
+            eprintln!("merge-ctl: {note}");
+        }
+        let (control, probe) = parts;
+        let mut sampler =
+            Sampler::new(control, probe, &host, plan.origin, &plan.args, Some(plan.snapshot))?;
+        let first = sampler.sample_before(usage(&plan));
+        if quiet.as_ref().is_some_and(|quiet| !quiet.still_quiet(&first)) {
+            parts = sampler.into_parts();
+            continue;
+        }
+        return merge(options, output, &plan, sampler, &first, signals).await;
     }
-    let signals = LeaveSignals::listen()?;
-    let probe = Probe::attach(live::probe_options(&options.live));
-    let mut sampler =
-        Sampler::new(control, probe, &host, plan.origin, &plan.args, Some(plan.snapshot))?;
-    let first = sampler.sample_before(usage(&plan));
+}
+
+/// Waits for a quiet moment; the exit status where it does not come.
+async fn until_quiet(
+    quiet: &mut QuietWait,
+    (control, probe): &mut (Control, Probe),
+    options: &Start,
+    signals: &mut LeaveSignals,
+) -> anyhow::Result<Option<Exit>> {
+    let host = settled_host(control, &options.snapshot)?;
+    let plan = preflight(&host, &options.snapshot)?;
+    match quiet.wait(control, probe, &plan, signals).await? {
+        Waited::GoOn => Ok(None),
+        Waited::Left => {
+            eprintln!("merge-ctl: nothing was changed");
+            Ok(Some(Exit::Refused))
+        }
+        Waited::GaveUp => {
+            eprintln!("merge-ctl: {}; nothing was changed", quiet.gave_up());
+            Ok(Some(Exit::Timeout))
+        }
+    }
+}
+
+/// Begins the merge and shows it.
+async fn merge(
+    options: &Start,
+    output: Output,
+    plan: &Plan<'_>,
+    sampler: Sampler,
+    first: &Sample,
+    signals: LeaveSignals,
+) -> anyhow::Result<ExitCode> {
     let stall_after_ns = live::nanoseconds(options.live.stall_after);
-    let model = Model::first(sampler.identity().clone(), &first, stall_after_ns);
-    match begin(&plan, sampler.control())? {
+    let model = Model::first(sampler.identity().clone(), first, stall_after_ns);
+    match begin(plan, sampler.control())? {
         Begun::Merging => {
             let face = Face::new_or_lines(output, &options.live);
-            show(sampler, model, &plan, face, signals).await
+            show(sampler, model, plan, face, signals).await
         }
         Begun::Scheduled(words) => {
             let output = if output == Output::Tui { Output::Plain } else { output };
-            scheduled(sampler, model, &plan, Face::new_or_lines(output, &options.live), &words)
+            scheduled(sampler, model, plan, Face::new_or_lines(output, &options.live), &words)
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod journal;
 pub mod live;
 pub mod memory;
 pub mod preflight;
+pub mod quiet;
 
 #[cfg(test)]
 mod fake;

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::writers::{self, Writer};
 use super::{Relation, Writes};
-use crate::sample::{CurrentRun, IoSample, NextRuns, Phase};
+use crate::sample::{CurrentRun, InFlightWrite, NextRuns, Phase};
 use crate::store::Run;
 use crate::units::{ChunkSize, SECTOR_BYTES};
 
@@ -92,11 +92,10 @@ pub(super) fn overlap(sectors: &Range<u64>, sector: u64, bytes: u32) -> bool {
     sector < sectors.end && sectors.start < end
 }
 
-/// Whether writes in flight touch a run; unknown where not all of them are listed.
-pub fn touched(run: &Run, chunk_size: ChunkSize, io: &IoSample) -> Option<bool> {
+/// Whether any of these writes touches a run.
+pub fn touches_any(run: &Run, chunk_size: ChunkSize, writes: &[InFlightWrite]) -> bool {
     let sectors = sectors(run.old_chunk, run.chunks, chunk_size);
-    let listed = io.in_flight.iter().any(|write| overlap(&sectors, write.sector, write.bytes));
-    (listed || io.writes_in_flight <= io.in_flight.len() as u64).then_some(listed)
+    writes.iter().any(|write| overlap(&sectors, write.sector, write.bytes))
 }
 
 /// The runs that are known and not merged yet. Its length is bounded by what a reader hands out.
@@ -355,28 +354,5 @@ mod tests {
         assert_eq!(announce(21, 1.0, &[3 * 8, 40 * 8]), Some((2, 40)));
         assert_eq!(announce(22, 1.0, &[50 * 8]), None, "one has just been told");
         assert_eq!(announce(31, 1.0, &[50 * 8]), Some((1, 50)));
-    }
-
-    #[test]
-    fn whether_writes_touch_a_run_is_not_known_where_not_all_are_listed() {
-        let chunk_size = ChunkSize::from_sectors(8).unwrap();
-        let mut io = IoSample {
-            writes: Default::default(),
-            reads: Default::default(),
-            writes_in_flight: 1,
-            reads_in_flight: 0,
-            in_flight: vec![crate::sample::InFlightWrite {
-                sector: 95 * 8,
-                bytes: 512,
-                queued_ns: 0,
-                pid: 1,
-                comm: String::new(),
-            }],
-        };
-        assert_eq!(touched(&RUNS[0], chunk_size, &io), Some(true));
-        assert_eq!(touched(&RUNS[1], chunk_size, &io), Some(false));
-        io.writes_in_flight = 2;
-        assert_eq!(touched(&RUNS[0], chunk_size, &io), Some(true));
-        assert_eq!(touched(&RUNS[1], chunk_size, &io), None);
     }
 }

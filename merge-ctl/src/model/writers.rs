@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::{Relation, Writes};
+use crate::sample::InFlightWrite;
 
 /// A process whose writes the merge waits for, or waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,25 @@ pub struct Writer {
     pub pid: u32,
     /// How many at once, at the most.
     pub writes: u64,
+}
+
+impl Writer {
+    /// The processes that have writes in lists of writes in flight, each with the most that it had
+    /// in one of them, most first.
+    pub fn most_at_once<'a>(lists: impl Iterator<Item = &'a [InFlightWrite]>) -> Vec<Self> {
+        let mut all = Vec::new();
+        for list in lists {
+            let mut here = Vec::new();
+            for write in list {
+                add(&mut here, &write.comm, write.pid, |writes| writes + 1);
+            }
+            for Self { comm, pid, writes } in here {
+                add(&mut all, &comm, pid, |most| most.max(writes));
+            }
+        }
+        most_first(&mut all);
+        all
+    }
 }
 
 impl fmt::Display for Writer {

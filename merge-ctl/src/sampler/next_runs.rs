@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread;
 
 use super::store::{self, Unread};
+use crate::dm::disk_stats;
 use crate::sample::NextRuns;
 use crate::store::{ForwardRuns, Opened, Place, Placed, Run, Store};
 use crate::units::{DeviceNumber, Sectors};
@@ -24,6 +25,40 @@ const MOST_RUNS: usize = 2048;
 const MOST_AREAS: u64 = 64;
 /// Between a try to read on that failed and the next.
 const PAUSE_NS: u64 = 2_000_000_000;
+
+/// The run that a merge of a snapshot would begin with, or nothing where there is none to merge.
+/// `metadata` is what the snapshot's status line tells of the COW device. Blocks as long as the
+/// device does.
+///
+/// # Errors
+/// Why it cannot be told, in words.
+pub fn first_run(
+    cow: DeviceNumber,
+    origin: Sectors,
+    metadata: Sectors,
+) -> Result<Option<Run>, String> {
+    let suspended = disk_stats::read(cow).map_err(|error| error.to_string())?.suspended;
+    if suspended {
+        return Err("the COW device is suspended".to_owned());
+    }
+    first_run_of(cow, origin, metadata).map_err(|error| store::in_full(&error))
+}
+
+fn first_run_of(
+    cow: DeviceNumber,
+    origin: Sectors,
+    metadata: Sectors,
+) -> Result<Option<Run>, Unread> {
+    let store = match Store::open(store::open(cow)?, Some(origin))? {
+        Opened::Usable(store) => store,
+        Opened::New => return Ok(None),
+        Opened::Invalid => return Err(Unread::Invalid),
+    };
+    // The header, and an area more than are full (`persistent_usage`).
+    let areas = metadata.0 / store.layout().chunk_size().sectors();
+    let end = store.end_from(areas.saturating_sub(2))?;
+    Ok(store.runs(end).next().transpose()?)
+}
 
 /// The last runs of a walk forwards.
 #[derive(Debug, Default)]
