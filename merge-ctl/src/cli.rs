@@ -91,6 +91,15 @@ pub(crate) struct Start {
     /// Do not ask before the merge begins
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Go on without this terminal: under systemd as a unit of its own, else as a daemon
+    ///
+    /// Asks here, begins there, and returns once the merge has begun, or waits for a quiet moment.
+    /// It is followed, finished and logged there; leaving it alone needs no terminal.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Where the foreground waits for news
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub(crate) detached: Option<PathBuf>,
     /// When to begin.
     #[command(flatten)]
     pub(crate) quiet: WhenQuiet,

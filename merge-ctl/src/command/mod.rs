@@ -3,6 +3,7 @@
 pub(crate) mod begin;
 pub(crate) mod chooser;
 pub(crate) mod dashboard;
+pub(crate) mod detach;
 pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod face;

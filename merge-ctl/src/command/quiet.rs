@@ -174,13 +174,16 @@ impl QuietWait {
 
     /// What to say where it took too long.
     pub(crate) fn gave_up(&self) -> String {
-        let last = self.teller.last.as_deref().unwrap_or("not quiet");
+        let last = self.teller.last.as_deref().unwrap_or("it was not quiet");
         format!(
-            "gave up after {}, {last}",
+            "{last}; gave up after {}",
             human::duration(live::nanoseconds(self.began.elapsed()))
         )
     }
 }
+
+/// The first run, nothing where there is nothing to merge, or why it cannot be told.
+type Found = Result<Option<Run>, String>;
 
 /// Keeps up with the run that a merge would begin with: the newest exceptions, as long as writes
 /// to the origin make new ones.
@@ -188,7 +191,7 @@ struct FirstRunFinder {
     known: FirstRun,
     /// How full the snapshot was when that was looked up.
     known_at: Option<Usage>,
-    looking: Option<(Usage, Receiver<Result<Option<Run>, String>>)>,
+    looking: Option<(Usage, Receiver<Found>)>,
     next_status: Option<Instant>,
 }
 

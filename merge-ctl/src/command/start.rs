@@ -15,6 +15,7 @@ use merge_ctl::sample::Sample;
 use merge_ctl::sampler::Sampler;
 
 use super::begin::{Begun, Driver, begin};
+use super::detach::{self, News, Teller};
 use super::face::Face;
 use super::live::{self, Following, LeaveSignals};
 use super::quiet::{QuietWait, Waited};
@@ -28,21 +29,46 @@ const SCAN_PAUSE: Duration = Duration::from_millis(200);
 
 /// Merges the snapshot and shows it.
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
-    let output = live::output(&options.live)?;
+    let Some(socket) = &options.detached else {
+        return start(options, &mut Teller::default()).await;
+    };
+    let mut teller = detach::settle(socket)?;
+    let outcome = start(options, &mut teller).await;
+    if let Err(error) = &outcome {
+        teller.tell_last(detach::ended(error));
+    }
+    outcome
+}
+
+async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode> {
+    let detached = options.detached.is_some();
+    let away = detached || options.detach;
+    let output = match options.live.output {
+        Some(Output::Tui) if away => Output::Plain,
+        _ => live::output(&options.live)?,
+    };
     let control = Control::open()?;
-    if !options.yes && io::stdin().is_terminal() {
+    if !options.yes && !detached && io::stdin().is_terminal() {
         let host = settled_host(&control, &options.snapshot)?;
         if !confirmed(&preflight(&host, &options.snapshot)?)? {
             eprintln!("merge-ctl: nothing was changed");
             return Ok(Exit::Refused.into());
         }
     }
+    if options.detach && !detached {
+        let host = settled_host(&control, &options.snapshot)?;
+        return detach::detach(&preflight(&host, &options.snapshot)?, options);
+    }
     let mut signals = LeaveSignals::listen()?;
+    if detached {
+        signals = signals.deaf_to_hangup();
+    }
     let mut parts = (control, Probe::attach(live::probe_options(&options.live)));
     let mut quiet = QuietWait::asked_for(&options.quiet, &options.live, output);
     loop {
         if let Some(quiet) = &mut quiet
-            && let Some(exit) = until_quiet(quiet, &mut parts, options, &mut signals).await?
+            && let Some(exit) =
+                until_quiet(quiet, &mut parts, options, &mut signals, teller).await?
         {
             return Ok(exit.into());
         }
@@ -60,7 +86,7 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
             parts = sampler.into_parts();
             continue;
         }
-        return merge(options, output, &plan, sampler, &first, signals).await;
+        return merge(options, output, &plan, sampler, &first, signals, teller).await;
     }
 }
 
@@ -70,9 +96,11 @@ async fn until_quiet(
     (control, probe): &mut (Control, Probe),
     options: &Start,
     signals: &mut LeaveSignals,
+    teller: &mut Teller,
 ) -> anyhow::Result<Option<Exit>> {
     let host = settled_host(control, &options.snapshot)?;
     let plan = preflight(&host, &options.snapshot)?;
+    teller.tell_last(News::Waits);
     match quiet.wait(control, probe, &plan, signals).await? {
         Waited::GoOn => Ok(None),
         Waited::Left => {
@@ -94,15 +122,18 @@ async fn merge(
     sampler: Sampler,
     first: &Sample,
     signals: LeaveSignals,
+    teller: &mut Teller,
 ) -> anyhow::Result<ExitCode> {
     let stall_after_ns = live::nanoseconds(options.live.stall_after);
     let model = Model::first(sampler.identity().clone(), first, stall_after_ns);
     match begin(plan, sampler.control())? {
         Begun::Merging => {
+            teller.tell_last(News::Begun);
             let face = Face::new_or_lines(output, &options.live);
             show(sampler, model, plan, face, signals).await
         }
         Begun::Scheduled(words) => {
+            teller.tell_last(News::Scheduled { words: words.clone() });
             let output = if output == Output::Tui { Output::Plain } else { output };
             scheduled(sampler, model, plan, Face::new_or_lines(output, &options.live), &words)
         }

@@ -28,11 +28,11 @@ pub struct WaitingFor<'a> {
 /// How many writers have a place in a line.
 const WRITERS: usize = 3;
 
-/// In words: how many are in flight, whose they are, and where they are in the way.
+/// The origin, and in words how many are in flight, whose they are, and where they are in the way.
 pub fn words(now: &WaitingFor<'_>) -> String {
     let Waiting { looks, busy, in_first_run, in_flight, writers, left_ns } = now.waiting;
     let mut text = format!(
-        "waiting for {} to be quiet for {}: {} in flight, at {busy} of {looks} looks",
+        "{}  waiting for {} of quiet: {} in flight, at {busy} of {looks} looks",
         human::printable(now.label),
         human::duration(now.for_ns),
         human::counted(*in_flight, "write"),
@@ -58,8 +58,7 @@ pub fn words(now: &WaitingFor<'_>) -> String {
 
 /// A line that stands for itself.
 pub fn line(now: &WaitingFor<'_>) -> String {
-    let (clock, label) = (human::clock_utc(now.unix_s), human::printable(now.label));
-    format!("{clock}Z {label}  {}", words(now))
+    format!("{}Z {}", human::clock_utc(now.unix_s), words(now))
 }
 
 #[derive(Serialize)]
@@ -90,7 +89,9 @@ struct Of<'a> {
 /// The same as an object of the JSON stream.
 pub fn json(now: &WaitingFor<'_>) -> String {
     let Waiting { looks, busy, in_first_run, in_flight, writers, left_ns } = now.waiting;
-    let of = |writer: &'_ Writer| (writer.pid, writer.writes);
+    fn of(writer: &Writer) -> Of<'_> {
+        Of { pid: writer.pid, comm: &writer.comm, writes: writer.writes }
+    }
     let line = Line {
         schema: super::json::SCHEMA,
         kind: "waiting",
@@ -103,13 +104,7 @@ pub fn json(now: &WaitingFor<'_>) -> String {
         busy_looks: *busy,
         first_run_looks: *in_first_run,
         writes_in_flight: *in_flight,
-        writers: writers
-            .iter()
-            .map(|writer| {
-                let (pid, writes) = of(writer);
-                Of { pid, comm: &writer.comm, writes }
-            })
-            .collect(),
+        writers: writers.iter().map(of).collect(),
         first_run: match now.first_run {
             FirstRun::Is(run) => Some(run),
             FirstRun::Unknown | FirstRun::Nothing => None,

@@ -126,7 +126,7 @@ impl<S: Source> Store<S> {
     /// The first fault from there on; a failed read.
     pub fn end_from(&self, area: u64) -> Result<Place, StoreError> {
         let mut walk = Exceptions { next: Place { area, entry: 0 }, ..self.exceptions() };
-        while let Some(placed) = walk.next() {
+        for placed in walk.by_ref() {
             placed?;
         }
         Ok(walk.next)

@@ -51,9 +51,9 @@ fn writes_held(line: &Value) -> bool {
 #[ignore = "needs a VM: cargo xtask test"]
 fn writes_into_a_later_run_are_announced_before_they_are_held() {
     let bed = Testbed::new("announce", 16, 8);
-    // Twelve runs of 256 chunks, merged from the last to the first, where the writer is.
-    bed.write_snapshot(0..12 * 256, 3);
-    bed.slow_down_one("cow", 300);
+    // Fourteen runs of 256 chunks, merged from the last to the first, where the writer is.
+    bed.write_snapshot(0..14 * 256, 3);
+    bed.slow_down_one("cow", 400);
     let stop = AtomicBool::new(false);
     let lines = thread::scope(|scope| {
         let mut running = Running::start(&[
