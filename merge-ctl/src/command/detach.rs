@@ -20,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use merge_ctl::dm::Device;
 use merge_ctl::human;
 use merge_ctl::merge::preflight::Plan;
 use merge_ctl::state_dir;
@@ -46,11 +47,13 @@ const SYSTEMD_RUN: [&str; 2] = ["/usr/bin/systemd-run", "/bin/systemd-run"];
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Starts the detached one for a merge that preflight has let pass, and waits until it has begun.
+/// Starts the detached one for merges that preflight has let pass, and waits until they have begun.
+/// One process drives them all; it is named after the first origin.
 ///
 /// # Errors
 /// Where it cannot be started, or dies without a word.
-pub(crate) fn detach(plan: &Plan<'_>, options: &Start) -> anyhow::Result<ExitCode> {
+pub(crate) fn detach(plans: &[Plan<'_>], options: &Start) -> anyhow::Result<ExitCode> {
+    let plan = plans.first().context("there is nothing to merge")?;
     let inbox =
         Inbox::open().context("cannot make a socket to hear from the detached merge-ctl")?;
     let stem = systemd::stem(&plan.origin.info.name, &plan.origin.info.dev.to_string());
@@ -63,18 +66,22 @@ pub(crate) fn detach(plan: &Plan<'_>, options: &Start) -> anyhow::Result<ExitCod
     let Some((pid, news)) = caller.next()? else {
         bail!("the detached merge-ctl died before the merge began. {}", home.log_hint());
     };
-    let exit = match &news {
-        News::Waits | News::Begun => Exit::Done,
-        News::Scheduled { .. } => Exit::StillMerging,
-        News::Ended { status, words } => {
-            eprintln!("merge-ctl: {words}");
-            return Ok(ExitCode::from(*status));
+    let status = match &news {
+        News::Waits => Exit::Done as u8,
+        News::Scheduled { .. } => Exit::StillMerging as u8,
+        News::Begun { status, words } | News::Ended { status, words } => {
+            if !words.is_empty() {
+                eprintln!("merge-ctl: {words}");
+            }
+            *status
         }
     };
-    let told = Told { plan, pid, news: &news, home: &home };
-    let text = if options.live.output == Some(Output::Json) { told.json() } else { told.words() };
-    writeln!(io::stdout(), "{text}")?;
-    Ok(exit.into())
+    if !matches!(news, News::Ended { .. }) {
+        let told = Told { plans, pid, news: &news, home: &home };
+        let json = options.live.output == Some(Output::Json);
+        writeln!(io::stdout(), "{}", if json { told.json() } else { told.words() })?;
+    }
+    Ok(ExitCode::from(status))
 }
 
 /// Our own arguments, for a merge-ctl that is detached and tells `socket` of it. They begin with
@@ -193,7 +200,7 @@ impl Home {
 
 /// What the foreground says before it goes.
 struct Told<'a> {
-    plan: &'a Plan<'a>,
+    plans: &'a [Plan<'a>],
     pid: u32,
     news: &'a News,
     home: &'a Home,
@@ -201,31 +208,40 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn words(&self) -> String {
-        let label = human::printable(&self.plan.origin.label());
-        let snapshot = human::printable(&self.plan.snapshot.label());
+        let label = |device: &Device| human::printable(&device.label());
+        let origins: Vec<_> = self.plans.iter().map(|plan| label(plan.origin)).collect();
+        let origins = origins.join(", ");
         let what = match self.news {
             News::Scheduled { words } => {
                 return format!(
-                    "{label} is in use, so LVM has recorded the merge and begins it at the next \
-                     activation of {label}. lvm2 says: {}",
+                    "{origins} is in use, so LVM has recorded the merge and begins it at the next \
+                     activation. lvm2 says: {}",
                     human::printable(words)
                 );
             }
-            News::Waits => format!("waits for a quiet moment of {label}, and then merges"),
-            News::Begun | News::Ended { .. } => "is being merged".to_owned(),
+            News::Waits => "waits for a quiet moment, and then merges",
+            News::Begun { .. } | News::Ended { .. } => "merges",
         };
-        let by = match self.home.unit_name() {
-            Some(unit) => format!("process {}, unit {unit}", self.pid),
-            None => format!("process {}", self.pid),
+        let unit = match self.home.unit_name() {
+            Some(unit) => format!(", unit {unit}"),
+            None => String::new(),
         };
-        format!(
-            "{label} ◀ {snapshot}: {what}, without this terminal.\n  driven by  {by}\n  watch it   \
-             {}\n  all        merge-ctl status\n  log        {}",
-            human::printable(&format!("merge-ctl monitor {}", self.plan.origin.label())),
-            self.home.log(),
-        )
+        let mut lines = vec![format!("merge-ctl {what} without this terminal:")];
+        for plan in self.plans {
+            lines.push(format!("  {} ◀ {}", label(plan.origin), label(plan.snapshot)));
+        }
+        lines.push(format!("  driven by  process {}{unit}", self.pid));
+        lines.extend(
+            self.plans
+                .iter()
+                .map(|plan| format!("  watch it   merge-ctl monitor {}", label(plan.origin))),
+        );
+        lines.push("  all        merge-ctl status".to_owned());
+        lines.push(format!("  log        {}", self.home.log()));
+        lines.join("\n")
     }
 
+    /// One object an origin.
     fn json(&self) -> String {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -239,17 +255,20 @@ impl Told<'_> {
             unit: Option<&'a str>,
             log: String,
         }
-        let line = Line {
-            schema: merge_ctl::output::json::SCHEMA,
-            kind: "detached",
-            origin: &self.plan.origin.info.name,
-            news: self.news,
-            pid: self.pid,
-            unit: self.home.unit_name(),
-            log: self.home.log(),
+        let line = |plan: &Plan<'_>| {
+            let line = Line {
+                schema: merge_ctl::output::json::SCHEMA,
+                kind: "detached",
+                origin: &plan.origin.info.name,
+                news: self.news,
+                pid: self.pid,
+                unit: self.home.unit_name(),
+                log: self.home.log(),
+            };
+            // Nothing in it can fail to be written.
+            serde_json::to_string(&line).unwrap_or_default()
         };
-        // Nothing in it can fail to be written.
-        serde_json::to_string(&line).unwrap_or_default()
+        self.plans.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 

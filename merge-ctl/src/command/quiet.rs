@@ -2,7 +2,8 @@
 //!
 //! What quiet means is decided in [`merge_ctl::merge::quiet`]; here are the looks, the run that the
 //! merge would begin with, which changes as long as the snapshot grows, and the telling. Whoever
-//! called looks at the host anew afterwards, and once more at the writes right before the begin.
+//! called looks at the host anew afterwards, and once more at the writes right before the begin. Of
+//! several origins all have to be quiet at once.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -16,7 +17,7 @@ use merge_ctl::merge::preflight::{Plan, Way};
 use merge_ctl::merge::quiet::{FirstRun, LEAST_LOOKS, Look, Verdict, Waiting, Watch};
 use merge_ctl::output::quiet::{self, WaitingFor};
 use merge_ctl::probe::Probe;
-use merge_ctl::sample::{KernelInFlight, Sample};
+use merge_ctl::sample::KernelInFlight;
 use merge_ctl::sampler;
 use merge_ctl::store::Run;
 use merge_ctl::units::{ChunkSize, DeviceNumber, Sectors};
@@ -41,7 +42,7 @@ pub(crate) enum Waited {
     GaveUp,
 }
 
-/// The waiting for one origin.
+/// The waiting for all origins that a merge is to begin on.
 pub(crate) struct QuietWait {
     for_: Duration,
     give_up_after: Option<Duration>,
@@ -85,7 +86,7 @@ impl QuietWait {
         })
     }
 
-    /// Waits until the origin of this plan is quiet. Changes nothing.
+    /// Waits until the origins of these plans are quiet. Changes nothing.
     ///
     /// # Errors
     /// Where device-mapper does not answer, or nothing can be told.
@@ -93,17 +94,17 @@ impl QuietWait {
         &mut self,
         control: &Control,
         probe: &mut Probe,
-        plan: &Plan<'_>,
+        plans: &[Plan<'_>],
         signals: &mut LeaveSignals,
     ) -> anyhow::Result<Waited> {
-        if let Way::Lvm { origin_in_use: true, .. } = plan.way {
-            // LVM begins at the next activation, whoever writes now.
-            return Ok(Waited::GoOn);
+        let mut origins = Vec::new();
+        for plan in plans.iter().filter(|plan| begins_now(plan)) {
+            let target = Target::of(plan)?;
+            // Where it cannot be watched the kernel's own count has to do; the report says why.
+            let _ = probe.watch(target.origin_dev);
+            origins.push(Origin::new(target, self.for_));
         }
-        let target = Target::of(plan)?;
-        // Where it cannot be watched the kernel's own count has to do; the report says why.
-        let _ = probe.watch(target.origin_dev);
-        let outcome = self.until_quiet(control, probe, &target, signals).await;
+        let outcome = self.until_quiet(control, probe, &mut origins, signals).await;
         self.teller.end()?;
         outcome
     }
@@ -112,11 +113,9 @@ impl QuietWait {
         &mut self,
         control: &Control,
         probe: &Probe,
-        target: &Target,
+        origins: &mut [Origin],
         signals: &mut LeaveSignals,
     ) -> anyhow::Result<Waited> {
-        let mut watch = Watch::new(live::nanoseconds(self.for_), target.chunk_size);
-        let mut first = FirstRunFinder::default();
         let mut ticker = interval(LOOK_EVERY.min(self.for_ / LEAST_LOOKS as u32));
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -124,52 +123,41 @@ impl QuietWait {
                 _ = ticker.tick() => {}
                 () = signals.any() => return Ok(Waited::Left),
             }
-            if first.look(control, target, false)?.is_none() {
+            let at_ns = live::nanoseconds(self.began.elapsed());
+            let mut all_quiet = true;
+            for origin in &mut *origins {
+                match origin.look(control, probe, at_ns)? {
+                    Some(quiet) => all_quiet = all_quiet && quiet,
+                    None => return Ok(Waited::GoOn),
+                }
+            }
+            if all_quiet {
                 return Ok(Waited::GoOn);
             }
-            watch.look(self.look(probe, target.origin_dev));
-            match watch.verdict(first.known) {
-                Verdict::Quiet if first.look(control, target, true)? != Some(false) => {
-                    return Ok(Waited::GoOn);
-                }
-                // The snapshot has grown: its first run is looked up before the next look.
-                Verdict::Quiet => {}
-                Verdict::Waiting(waiting) => self.tell(target, &waiting, first.known)?,
-            }
+            self.tell(origins)?;
             if self.give_up_after.is_some_and(|patience| self.began.elapsed() >= patience) {
                 return Ok(Waited::GaveUp);
             }
         }
     }
 
-    /// The writes in flight now. What the kernel alone counts must be there before and after the
-    /// probes were asked: else it came or went in between.
-    fn look(&self, probe: &Probe, origin: DeviceNumber) -> Look {
-        let at_ns = live::nanoseconds(self.began.elapsed());
-        let before = in_flight::read(origin).ok();
-        let io = probe.io(origin);
-        let kernel = before.zip(in_flight::read(origin).ok());
-        let both =
-            |(a, b): (KernelInFlight, KernelInFlight)| if a.writes < b.writes { a } else { b };
-        Look::new(at_ns, io, kernel.map(both))
-    }
-
-    fn tell(&mut self, target: &Target, waiting: &Waiting, first: FirstRun) -> io::Result<()> {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.teller.tell(&WaitingFor {
-            origin: &target.origin,
-            label: &target.label,
-            unix_s: unix.as_secs(),
-            for_ns: live::nanoseconds(self.for_),
-            waited_ns: live::nanoseconds(self.began.elapsed()),
-            waiting,
-            first_run: first,
-        })
-    }
-
-    /// Whether nobody writes at this sample, the last one before the begin.
-    pub(crate) fn still_quiet(&self, first: &Sample) -> bool {
-        Look::new(first.at_ns, first.io.clone(), first.kernel_in_flight).in_flight == 0
+    fn tell(&mut self, origins: &[Origin]) -> io::Result<()> {
+        let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let all: Vec<_> = origins
+            .iter()
+            .filter_map(|origin| {
+                Some(WaitingFor {
+                    origin: &origin.target.origin,
+                    label: &origin.target.label,
+                    unix_s,
+                    for_ns: live::nanoseconds(self.for_),
+                    waited_ns: live::nanoseconds(self.began.elapsed()),
+                    waiting: origin.waiting.as_ref()?,
+                    first_run: origin.first.known,
+                })
+            })
+            .collect();
+        self.teller.tell(&all)
     }
 
     /// What to say where it took too long.
@@ -179,6 +167,66 @@ impl QuietWait {
             "{last}; gave up after {}",
             human::duration(live::nanoseconds(self.began.elapsed()))
         )
+    }
+}
+
+/// Whether the merge of a plan begins when it is asked for: LVM begins one on an origin in use at
+/// its next activation, whoever writes now.
+const fn begins_now(plan: &Plan<'_>) -> bool {
+    !matches!(plan.way, Way::Lvm { origin_in_use: true, .. })
+}
+
+/// Whether nobody writes to these origins now: the last look before the begin.
+pub(crate) fn still_quiet(watch: &sampler::Watch, plans: &[Plan<'_>]) -> bool {
+    let in_flight = |plan: &Plan<'_>| look(watch.probe(), plan.origin.info.dev, 0).in_flight;
+    plans.iter().filter(|plan| begins_now(plan)).all(|plan| in_flight(plan) == 0)
+}
+
+/// The writes in flight now. What the kernel alone counts must be there before and after the probes
+/// were asked: else it came or went in between.
+fn look(probe: &Probe, origin: DeviceNumber, at_ns: u64) -> Look {
+    let before = in_flight::read(origin).ok();
+    let io = probe.io(origin);
+    let kernel = before.zip(in_flight::read(origin).ok());
+    let both = |(a, b): (KernelInFlight, KernelInFlight)| if a.writes < b.writes { a } else { b };
+    Look::new(at_ns, io, kernel.map(both))
+}
+
+/// One of the origins that have to be quiet.
+struct Origin {
+    target: Target,
+    watch: Watch,
+    first: FirstRunFinder,
+    /// What it waits for; none while it is quiet, or nothing was seen yet.
+    waiting: Option<Waiting>,
+}
+
+impl Origin {
+    fn new(target: Target, for_: Duration) -> Self {
+        let watch = Watch::new(live::nanoseconds(for_), target.chunk_size);
+        Self { target, watch, first: FirstRunFinder::default(), waiting: None }
+    }
+
+    /// Takes a look: whether it is quiet; none where preflight has to judge anew.
+    fn look(
+        &mut self,
+        control: &Control,
+        probe: &Probe,
+        at_ns: u64,
+    ) -> anyhow::Result<Option<bool>> {
+        if self.first.look(control, &self.target, false)?.is_none() {
+            return Ok(None);
+        }
+        self.watch.look(look(probe, self.target.origin_dev, at_ns));
+        self.waiting = match self.watch.verdict(self.first.known) {
+            Verdict::Waiting(waiting) => Some(waiting),
+            Verdict::Quiet => None,
+        };
+        match self.waiting {
+            Some(_) => Ok(Some(false)),
+            // Where the snapshot has grown, its first run is looked up before the next look.
+            None => self.first.look(control, &self.target, true),
+        }
     }
 }
 
@@ -266,16 +314,17 @@ impl Teller {
         Self { output, every, next: None, open: false, last: None }
     }
 
-    fn tell(&mut self, now: &WaitingFor<'_>) -> io::Result<()> {
-        self.last = Some(quiet::words(now));
+    fn tell(&mut self, all: &[WaitingFor<'_>]) -> io::Result<()> {
+        let Some(first) = all.first() else { return Ok(()) };
+        self.last = Some(quiet::words(first));
         if self.next.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
         self.next = Some(Instant::now() + self.every);
         match self.output {
-            Output::Json => print(&quiet::json(now)),
-            Output::Tui if io::stderr().is_terminal() => self.replace_line(&quiet::words(now)),
-            Output::Tui | Output::Plain => print(&quiet::line(now)),
+            Output::Tui if io::stderr().is_terminal() => self.replace_line(&quiet::words(first)),
+            Output::Json => all.iter().try_for_each(|now| print(&quiet::json(now))),
+            Output::Tui | Output::Plain => all.iter().try_for_each(|now| print(&quiet::line(now))),
         }
     }
 

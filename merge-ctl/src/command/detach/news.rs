@@ -16,8 +16,13 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum News {
     /// It waits for a quiet moment.
     Waits,
-    /// The kernel merges.
-    Begun,
+    /// The kernel merges, all that was asked for or some of it.
+    Begun {
+        /// The exit status for what could not begin; 0 where all has.
+        status: u8,
+        /// What could not begin, and why.
+        words: String,
+    },
     /// LVM has put it off; with its words.
     Scheduled {
         /// lvm2's words.
