@@ -25,7 +25,7 @@ const WORDS: [(&str, &str); 18] = [
     ("commit", "noting in the store that the run is merged"),
     ("held", "a write into the run in progress: it waits for the merge"),
     ("awaited", "a write begun before the run: the merge waits for it"),
-    ("soon", "a write into one of the next runs: its writer will be held"),
+    ("soon", "a write where one of the next runs will hold writes"),
     ("stall", "a run, or the whole merge, that waits too long"),
     ("p50, p99", "half, or 99 of 100, of the writes were faster than this"),
 ];
