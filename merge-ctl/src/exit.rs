@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use merge_ctl::dm::resolve::ResolveError;
 use merge_ctl::dm::{DmError, DmErrorKind};
+use merge_ctl::merge::journal::below::Missing;
+use merge_ctl::merge::journal::{DriverError, JournalError};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
+use merge_ctl::merge::recording::RecordError;
 use merge_ctl::store::StoreError;
 
 /// How a command ended, as scripts see it.
@@ -74,12 +77,16 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if error.is::<Usage>() || error.is::<ResolveError>() {
         return Exit::Usage;
     }
-    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+    let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>());
+    if let Some(refusal) = refusal {
         return match refusal.obstacle {
             Obstacle::Unfit | Obstacle::InUse => Exit::Refused,
             Obstacle::StillMerging => Exit::StillMerging,
             Obstacle::Failed => Exit::Failed,
         };
+    }
+    if needs_another_hand(error) {
+        return Exit::Refused;
     }
     if may_not_open(error) {
         return Exit::Missing;
@@ -89,6 +96,20 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
         Some(DmErrorKind::Privilege | DmErrorKind::KernelFeatureMissing) => Exit::Missing,
         _ => Exit::Error,
     }
+}
+
+/// Whether nothing was changed because another merge-ctl drives the merge, an earlier one has to be
+/// gone on with, or a device below, or what should be on it, is not there.
+fn needs_another_hand(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(JournalError::Exists { .. }))
+            || matches!(cause.downcast_ref(), Some(DriverError::Taken { .. }))
+            || matches!(
+                cause.downcast_ref(),
+                Some(RecordError::NoStore(_) | RecordError::Suspended(_))
+            )
+            || cause.is::<Missing>()
+    })
 }
 
 /// Whether a device or a file may not be read by whoever asks.

@@ -131,6 +131,11 @@ impl Watch {
         &self.merges[place].identity
     }
 
+    /// Says that whoever takes the samples of a merge finishes it once it is done.
+    pub fn will_finish(&mut self, place: usize) {
+        self.merges[place].identity.finished_here = true;
+    }
+
     /// The device-mapper that is asked.
     pub const fn control(&self) -> &Control {
         &self.control

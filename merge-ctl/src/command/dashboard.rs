@@ -38,7 +38,7 @@ impl Dashboard {
     ///
     /// # Errors
     /// Where the terminal is gone.
-    pub(crate) fn draw(&mut self, merges: &[Followed<'_>]) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, merges: &[Followed]) -> io::Result<()> {
         self.state.tabs.tabs = merges.iter().map(|merge| Tab::of(&merge.model)).collect();
         match merges.get(self.state.tabs.shown) {
             Some(merge) => self.terminal.draw(|frame| view::draw(frame, &merge.model, &self.state)),
@@ -50,7 +50,7 @@ impl Dashboard {
     ///
     /// # Errors
     /// Where the terminal is gone.
-    pub(crate) async fn left(&mut self, merges: &[Followed<'_>]) -> io::Result<()> {
+    pub(crate) async fn left(&mut self, merges: &[Followed]) -> io::Result<()> {
         loop {
             // A terminal that ends has nobody in front of it.
             let Some(event) = self.events.next().await else { return Ok(()) };

@@ -56,7 +56,7 @@ impl Face {
     }
 
     /// Draws what there is of all merges, where there is a screen to draw on.
-    pub(crate) fn draw(&mut self, merges: &[Followed<'_>]) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, merges: &[Followed]) -> io::Result<()> {
         match self {
             Self::Tui(dashboard) => dashboard.draw(merges),
             Self::Lines(_) => Ok(()),
@@ -64,7 +64,7 @@ impl Face {
     }
 
     /// Returns when the user leaves; never where nobody can.
-    pub(crate) async fn left(&mut self, merges: &[Followed<'_>]) -> io::Result<()> {
+    pub(crate) async fn left(&mut self, merges: &[Followed]) -> io::Result<()> {
         match self {
             Self::Tui(dashboard) => dashboard.left(merges).await,
             Self::Lines(_) => std::future::pending().await,
@@ -86,7 +86,7 @@ impl Face {
 
     /// Closes the view and leaves a summary of each merge, which says how to come back and what is
     /// left to do.
-    pub(crate) fn end(self, merges: &[Followed<'_>]) -> io::Result<()> {
+    pub(crate) fn end(self, merges: &[Followed]) -> io::Result<()> {
         let mut lines = match self {
             Self::Tui(dashboard) => {
                 drop(dashboard);

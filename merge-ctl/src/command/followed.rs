@@ -36,12 +36,13 @@ fn companions(_options: &Live, _first: &Model) -> Vec<Box<dyn Companion>> {
 }
 
 /// A merge that is followed.
-pub(crate) struct Followed<'a> {
+pub(crate) struct Followed {
     /// Its place in the [`Watch`].
     pub(crate) place: usize,
     /// The merge as it stands, or as it was last seen.
     pub(crate) model: Model,
-    finisher: Box<dyn Finisher + 'a>,
+    /// None of a merge that has not begun.
+    finisher: Option<Box<dyn Finisher>>,
     companions: Vec<Box<dyn Companion>>,
     /// The runs of the first sample, until they are shown.
     first_runs: Vec<Run>,
@@ -52,14 +53,9 @@ pub(crate) struct Followed<'a> {
     failure: Option<anyhow::Error>,
 }
 
-impl<'a> Followed<'a> {
+impl Followed {
     /// Takes the first sample of the merge at this place of the watch.
-    pub(crate) fn new(
-        watch: &mut Watch,
-        place: usize,
-        options: &Live,
-        finisher: Box<dyn Finisher + 'a>,
-    ) -> Self {
+    pub(crate) fn new(watch: &mut Watch, place: usize, options: &Live) -> Self {
         let first = watch.first_sample(place);
         let stall_after_ns = live::nanoseconds(options.stall_after);
         let model = Model::first(watch.identity(place).clone(), &first, stall_after_ns);
@@ -67,13 +63,18 @@ impl<'a> Followed<'a> {
         Self {
             place,
             model,
-            finisher,
+            finisher: None,
             companions,
             first_runs: first.runs,
             done_since: None,
             is_over: false,
             failure: None,
         }
+    }
+
+    /// Says who finishes it.
+    pub(crate) fn finished_by(self, finisher: Box<dyn Finisher>) -> Self {
+        Self { finisher: Some(finisher), ..self }
     }
 
     /// The runs of the first sample, once.
@@ -92,9 +93,9 @@ impl<'a> Followed<'a> {
         match self.model.state {
             State::DoneNotFinished => {
                 let since = *self.done_since.get_or_insert_with(Instant::now);
-                self.failure = self.finisher.finish(&self.model, control).err();
-                self.is_over =
-                    self.failure.is_some() || since.elapsed() >= self.finisher.patience();
+                let Some(finisher) = &mut self.finisher else { return };
+                self.failure = finisher.finish(&self.model, control).err();
+                self.is_over = self.failure.is_some() || since.elapsed() >= finisher.patience();
             }
             state if state.is_over() => self.is_over = true,
             _ => self.done_since = None,

@@ -86,7 +86,7 @@ pub(crate) struct Live<'a> {
     /// What makes us leave.
     pub(crate) signals: LeaveSignals,
     /// The merges, in the order of their tabs.
-    pub(crate) merges: Vec<Followed<'a>>,
+    pub(crate) merges: Vec<Followed>,
     /// Whether merges that begin meanwhile are followed too, and then who finishes them.
     pub(crate) newcomers: Option<FinisherFor>,
     /// How they are shown.
@@ -196,8 +196,8 @@ impl Live<'_> {
             let place = self.watch.add(host, origin, args, None)?;
             // The others must not wait for its store.
             self.watch.read_store(place, None, Duration::ZERO);
-            let finisher = finisher_for(origin);
-            let mut merge = Followed::new(&mut self.watch, place, self.options, finisher);
+            let merge = Followed::new(&mut self.watch, place, self.options);
+            let mut merge = merge.finished_by(finisher_for(origin));
             let runs = merge.take_first_runs();
             self.face.begin(self.merges.len(), &merge.model, &runs)?;
             self.merges.push(merge);
@@ -222,7 +222,7 @@ impl Live<'_> {
 
 /// Whether what is merged into `origin` is the merge that is followed here. One that is over, with
 /// its target gone from the origin, is not: another has begun since.
-fn is_still(merge: &Followed<'_>, origin: &Device) -> bool {
+fn is_still(merge: &Followed, origin: &Device) -> bool {
     use merge_ctl::model::State;
     let identity = &merge.model.identity;
     let cow = origin.merge().and_then(|args| args.cow.number());

@@ -70,7 +70,7 @@ fn followed(
     host: &Host,
     origins: &[&Device],
     options: &cli::Live,
-) -> anyhow::Result<Vec<Followed<'static>>> {
+) -> anyhow::Result<Vec<Followed>> {
     let mut places = Vec::new();
     for origin in origins {
         let args = origin.merge().ok_or_else(|| NoMerge(origin.label()))?;
@@ -81,7 +81,7 @@ fn followed(
     }
     let merges = places.into_iter().zip(origins);
     Ok(merges
-        .map(|(place, origin)| Followed::new(watch, place, options, onlooker(origin)))
+        .map(|(place, origin)| Followed::new(watch, place, options).finished_by(onlooker(origin)))
         .collect())
 }
 

@@ -9,18 +9,20 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use merge_ctl::dm::{Control, Host, SnapshotStatus, Usage, holders, resolve};
+use merge_ctl::dm::{Control, Device, Host, SnapshotStatus, Usage, holders, resolve};
 use merge_ctl::human::{self, printable};
 use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal, Way};
 use merge_ctl::probe::Probe;
 use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
 
-use super::begin::{Begun, Driver, begin};
+use super::attach;
+use super::begin::{Begun, begin};
 use super::detach::{self, News, Teller};
 use super::face::Face;
 use super::followed::Followed;
 use super::live::{self, LeaveSignals, Live};
 use super::quiet::{QuietWait, Waited, still_quiet};
+use super::resume;
 use crate::cli::{Output, Start};
 use crate::exit::{self, Exit};
 
@@ -49,6 +51,19 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
         _ => live::output(&options.live)?,
     };
     let control = Control::open()?;
+    let host = Host::read(&control)?;
+    if let [snapshot] = options.snapshots.as_slice()
+        && let Some(origin) = attach::merge_of(&host, snapshot)
+    {
+        let name = printable(snapshot);
+        eprintln!("merge-ctl: {name} is being merged already");
+        if options.detach && !detached {
+            eprintln!("merge-ctl: to follow it: merge-ctl resume {name}");
+            return Ok(Exit::StillMerging.into());
+        }
+        teller.tell_last(News::Begun { status: 0, words: String::new() });
+        return resume::attach(control, &host, origin, &options.live).await;
+    }
     if !options.yes && !detached && io::stdin().is_terminal() {
         let host = settled_host(&control, &options.snapshots)?;
         if !confirmed(&preflight(&host, &options.snapshots)?)? {
@@ -119,7 +134,7 @@ async fn merge(
     output: Output,
     plans: &[Plan<'_>],
     mut watch: Watch,
-    ready: Vec<Followed<'_>>,
+    ready: Vec<Followed>,
     mut signals: LeaveSignals,
     teller: &mut Teller,
 ) -> anyhow::Result<ExitCode> {
@@ -163,6 +178,9 @@ fn settled_host(control: &Control, snapshots: &[String]) -> anyhow::Result<Host>
 fn preflight<'a>(host: &'a Host, snapshots: &[String]) -> anyhow::Result<Vec<Plan<'a>>> {
     let mut plans: Vec<Plan<'a>> = Vec::new();
     for snapshot in snapshots {
+        if let Some(origin) = attach::merge_of(host, snapshot) {
+            return Err(merging_already(snapshot, origin).into());
+        }
         let device = resolve::resolve(host, snapshot)?;
         // A holder that cannot be found is still in the kernel's count, which is what decides.
         let holders_of = |dev| holders::holders_of(dev).unwrap_or_default();
@@ -175,6 +193,14 @@ fn preflight<'a>(host: &'a Host, snapshots: &[String]) -> anyhow::Result<Vec<Pla
         plans.push(plan);
     }
     Ok(plans)
+}
+
+fn merging_already(snapshot: &str, origin: &Device) -> Refusal {
+    Refusal {
+        obstacle: Obstacle::Unfit,
+        reason: format!("{} is being merged already.", printable(snapshot)),
+        way_out: format!("Leave it out; to watch it: merge-ctl monitor {}.", origin.label()),
+    }
 }
 
 /// The kernel merges one snapshot an origin at a time.
@@ -197,12 +223,12 @@ fn same_origin(one: &Plan<'_>, other: &Plan<'_>) -> Refusal {
 
 /// Everything that is needed to follow the merges, made before the first of them begins, so that
 /// progress counts from the whole. Their stores are read at the same time.
-fn ready<'a>(
+fn ready(
     watch: &mut Watch,
     host: &Host,
-    plans: &'a [Plan<'a>],
+    plans: &[Plan<'_>],
     options: &Start,
-) -> io::Result<Vec<Followed<'a>>> {
+) -> io::Result<Vec<Followed>> {
     let mut places = Vec::new();
     for plan in plans {
         places.push(watch.add(host, plan.origin, &plan.args, Some(plan.snapshot))?);
@@ -210,12 +236,7 @@ fn ready<'a>(
     for (&place, plan) in places.iter().zip(plans) {
         watch.read_store(place, Some(usage(plan)), FIRST_SAMPLE_WAITS);
     }
-    let merges = places.into_iter().zip(plans);
-    Ok(merges
-        .map(|(place, plan)| {
-            Followed::new(watch, place, &options.live, Box::new(Driver::new(plan)))
-        })
-        .collect())
+    Ok(places.into_iter().map(|place| Followed::new(watch, place, &options.live)).collect())
 }
 
 /// What is left when the figures before the merge are the snapshot's own.
@@ -228,9 +249,9 @@ fn usage(plan: &Plan<'_>) -> Usage {
 }
 
 /// What became of beginning them all.
-struct Beginning<'a> {
+struct Beginning {
     /// Those that merge, or that LVM will merge.
-    begun: Vec<Followed<'a>>,
+    begun: Vec<Followed>,
     /// What lvm2 said of those that it has put off.
     put_off: Vec<String>,
     /// Why one could not begin.
@@ -241,7 +262,7 @@ struct Beginning<'a> {
     interrupted: bool,
 }
 
-impl Beginning<'_> {
+impl Beginning {
     /// What whoever detached this wants to know.
     fn news(&self) -> News {
         if self.begun.iter().all(Followed::is_over) && self.failure.is_none() {
@@ -256,12 +277,12 @@ impl Beginning<'_> {
 }
 
 /// Begins one after the other, until one cannot or the user leaves.
-async fn begin_all<'a>(
+async fn begin_all(
     plans: &[Plan<'_>],
-    ready: Vec<Followed<'a>>,
+    ready: Vec<Followed>,
     watch: &mut Watch,
     signals: &mut LeaveSignals,
-) -> Beginning<'a> {
+) -> Beginning {
     let mut all = Beginning {
         begun: Vec::new(),
         put_off: Vec::new(),
@@ -277,7 +298,7 @@ async fn begin_all<'a>(
             continue;
         }
         match begin(plan, watch.control()) {
-            Ok(Begun::Merging) => all.begun.push(merge),
+            Ok(Begun::Merging(driver)) => all.begun.push(merge.finished_by(Box::new(driver))),
             Ok(Begun::Scheduled(words)) => {
                 tell_scheduled(plan, &words);
                 merge.put_off(&watch.sample_scheduled(merge.place));
@@ -308,7 +329,7 @@ fn tell_scheduled(plan: &Plan<'_>, words: &str) {
 }
 
 /// Says of a beginning that did not go to its end what became of each.
-fn tell_fates(beginning: &Beginning<'_>) {
+fn tell_fates(beginning: &Beginning) {
     if let Some(error) = &beginning.failure {
         eprintln!("merge-ctl: {error:#}");
     }

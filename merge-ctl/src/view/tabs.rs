@@ -227,7 +227,13 @@ fn mark(state: State, words: Words) -> String {
 /// Whether somebody should look at a merge in this state.
 const fn wants_to_be_seen(state: State) -> bool {
     match state {
-        State::Merging | State::Finished | State::Scheduled => false,
+        State::Found
+        | State::Ready
+        | State::Scheduled
+        | State::Starting
+        | State::Merging
+        | State::Finishing
+        | State::Finished => false,
         State::Stalled
         | State::Suspended
         | State::DoneNotFinished

@@ -82,8 +82,10 @@ fn the_foreground_returns_and_the_merge_is_followed_and_finished() {
     let cwd = fs::read_link(format!("/proc/{raw}/cwd")).unwrap();
     assert_eq!(cwd, Path::new("/"));
     kill_process(pid, Signal::HUP).unwrap();
-    let watched = merge_ctl(&["status", &bed.dm("origin")]).expect(0);
-    assert!(watched.lines.iter().any(|line| line.as_str().unwrap().contains("merging")));
+    let status = merge_ctl(&["status", "--json", &bed.dm("origin")]).expect(0);
+    let status: Value = serde_json::from_str(status.lines[0].as_str().unwrap()).unwrap();
+    assert_eq!(status["devices"][0]["driver_pid"], told["pid"], "{status}");
+    assert_eq!(status["begun"][0]["state"], "driven", "{status}");
     assert!(stat(pid, 0).is_some(), "a hangup is none of its business");
     finishes(&bed, pid, &promised_content);
     let log = fs::read_to_string(told["log"].as_str().unwrap()).unwrap();

@@ -18,6 +18,7 @@ mod nudge;
 mod plan;
 mod quiet;
 mod refusals;
+mod resume;
 mod runs;
 mod siblings;
 mod store_reader;
