@@ -16,6 +16,7 @@ Exit status:
   4  still merging, and the merge stood still when it was left
   5  the merge failed, or the snapshot is invalid
   6  a privilege or a kernel feature is missing
+  7  the time was over
   8  refused, and nothing was changed
 Of several merges the one that ended worst counts: 5 before 1, 8, 6, 4, 3 and 0.";
 
@@ -129,9 +130,40 @@ pub(crate) struct Start {
     /// Do not ask before the merge begins
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Go on without this terminal: under systemd as a unit of its own, else as a daemon
+    ///
+    /// Asks here, begins there, and returns once the merge has begun, or waits for a quiet moment.
+    /// It is followed, finished and logged there; leaving it alone needs no terminal.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Where the foreground waits for news
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub(crate) detached: Option<PathBuf>,
+    /// When to begin.
+    #[command(flatten)]
+    pub(crate) quiet: WhenQuiet,
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,
+}
+
+/// When to begin a merge.
+#[derive(Debug, Args)]
+pub(crate) struct WhenQuiet {
+    /// Begin once hardly anybody writes to the origin, so that no write waits for the first run
+    ///
+    /// Quiet means that over the whole time nothing was in flight at nine of ten looks, nor at the
+    /// last one, and nothing at all in the chunks that are merged first. Without probes it is not
+    /// known where writes go, and nothing may be in flight at any look.
+    #[arg(long)]
+    pub(crate) when_quiet: bool,
+    /// For how long the origin has to be quiet
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, default_value = "5s",
+          requires = "when_quiet")]
+    pub(crate) quiet_for: Duration,
+    /// Wait no longer than this; then nothing was changed, and the exit status is 7
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "when_quiet")]
+    pub(crate) give_up_after: Option<Duration>,
 }
 
 /// `merge-ctl monitor`.

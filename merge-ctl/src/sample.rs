@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::Segment;
+use crate::store::{self, Segment};
 use crate::units::{ChunkSize, DeviceNumber, Sectors};
 
 /// What stays the same while a merge is watched.
@@ -90,6 +90,9 @@ pub struct Sample {
     /// What became of reading the exception store: in the first sample, and once more where that
     /// one said [`StoreView::Reading`].
     pub store: Option<StoreView>,
+    /// The runs behind those that were told before, where more of them were read from the store.
+    #[serde(default)]
+    pub next_runs: Option<NextRuns>,
     /// Runs that finished since the sample before, in their order.
     pub runs: Vec<Run>,
     /// The run in progress, where probes see it.
@@ -135,6 +138,9 @@ pub struct StorePicture {
     pub cells: Vec<u32>,
     /// The runs to merge, in the order of the merge, at most [`StorePicture::MAX_SEGMENTS`].
     pub segments: Vec<Segment>,
+    /// The first of these runs, one by one.
+    #[serde(default)]
+    pub next_runs: NextRuns,
     /// How long reads of the COW device take.
     pub cow_reads: Option<ReadTimes>,
     /// How long reads of the device below the origin take.
@@ -150,6 +156,24 @@ impl StorePicture {
     /// How many chunks a cell covers on an origin with so many.
     pub fn chunks_per_cell(origin_chunks: u64) -> u64 {
         origin_chunks.div_ceil(Self::MAX_CELLS).max(1)
+    }
+}
+
+/// Runs that a merge takes next, as they stand in the exception store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextRuns {
+    /// How many exceptions the store holds up to the first of these runs, with it. So many are left
+    /// when the merge comes to it.
+    pub exceptions: u64,
+    /// The runs, in the order of the merge, without a gap.
+    pub runs: Vec<store::Run>,
+}
+
+impl NextRuns {
+    /// How many exceptions are left when all these runs are merged.
+    pub fn exceptions_behind(&self) -> u64 {
+        let chunks: u64 = self.runs.iter().map(|run| u64::from(run.chunks)).sum();
+        self.exceptions.saturating_sub(chunks)
     }
 }
 
@@ -440,7 +464,7 @@ pub struct InFlightWrite {
 }
 
 /// I/O in flight by the kernel's own count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelInFlight {
     /// Reads.
     pub reads: u64,

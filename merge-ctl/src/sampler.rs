@@ -12,6 +12,7 @@
 
 mod identity;
 mod merge;
+mod next_runs;
 mod read_times;
 mod store;
 
@@ -26,6 +27,7 @@ use crate::probe::{Event, InProgress, Probe, What};
 use crate::sample::{Dropped, KernelView, MergeIdentity, ProbeTier, Sample};
 use crate::units::DeviceNumber;
 use merge::MergeSampler;
+pub use next_runs::first_run;
 
 /// How long the first sample waits for the exception store: nobody waits longer for a first screen.
 pub const FIRST_SAMPLE_WAITS: Duration = Duration::from_secs(2);
@@ -113,6 +115,19 @@ impl Watch {
         self.merges[place].leave();
         // Refused only where the programs are gone, and the watch with them.
         let _ = self.probe.unwatch(self.merges[place].identity.origin_dev);
+    }
+
+    /// Gives back what it watched with; what was watched is not any more.
+    pub fn into_parts(mut self) -> (Control, Probe) {
+        for place in self.active().collect::<Vec<_>>() {
+            self.leave(place);
+        }
+        (self.control, self.probe)
+    }
+
+    /// The probes that all merges share.
+    pub const fn probe(&self) -> &Probe {
+        &self.probe
     }
 
     /// What stays the same of a merge.

@@ -168,6 +168,14 @@ impl Lines {
         for stall in stalls {
             push_line(&mut text, &self.stall(model, stall));
         }
+        if let Some(announcement) = &model.announcement {
+            let line = if self.json {
+                json::announcement(model, announcement)
+            } else {
+                plain::announcement(model, announcement)
+            };
+            push_line(&mut text, &line);
+        }
         if due {
             let line = if self.json { json::progress(model) } else { plain::line(model) };
             push_line(&mut text, &line);

@@ -35,7 +35,10 @@ use crate::exit::{Exit, Usage};
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 
 /// Signals that ask us to leave.
-pub(crate) struct LeaveSignals([Signal; 3]);
+pub(crate) struct LeaveSignals {
+    signals: [Signal; 3],
+    hangup_counts: bool,
+}
 
 impl LeaveSignals {
     /// Listens from now on.
@@ -43,20 +46,27 @@ impl LeaveSignals {
     /// # Errors
     /// Where the process may have no more signal handlers.
     pub(crate) fn listen() -> io::Result<Self> {
-        Ok(Self([
+        let signals = [
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
             signal(SignalKind::hangup())?,
-        ]))
+        ];
+        Ok(Self { signals, hangup_counts: true })
+    }
+
+    /// The same for who has no terminal that could hang up.
+    #[must_use]
+    pub(crate) fn deaf_to_hangup(self) -> Self {
+        Self { hangup_counts: false, ..self }
     }
 
     /// Returns when one of them comes.
     pub(crate) async fn any(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
+        let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            _ = hangup.recv(), if self.hangup_counts => {}
         }
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod begin;
 pub(crate) mod dashboard;
+pub(crate) mod detach;
 pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod face;
@@ -16,6 +17,7 @@ pub(crate) mod lookout;
 pub(crate) mod monitor;
 pub(crate) mod new_file;
 pub(crate) mod plan;
+pub(crate) mod quiet;
 pub(crate) mod raw;
 pub(crate) mod recover_failed;
 pub(crate) mod resume;

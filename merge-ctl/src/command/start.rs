@@ -18,9 +18,11 @@ use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
 
 use super::attach;
 use super::begin::{Begun, begin};
+use super::detach::{self, News, Teller};
 use super::face::Face;
 use super::followed::Followed;
 use super::live::{self, LeaveSignals, Live};
+use super::quiet::{QuietWait, Waited, still_quiet};
 use super::resume;
 use crate::cli::{Output, Start};
 use crate::exit::{self, Exit};
@@ -32,35 +34,111 @@ const SCAN_PAUSE: Duration = Duration::from_millis(200);
 
 /// Merges the snapshots and shows it.
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
-    let output = live::output(&options.live)?;
+    let Some(socket) = &options.detached else {
+        return start(options, &mut Teller::default()).await;
+    };
+    let mut teller = detach::settle(socket)?;
+    let outcome = start(options, &mut teller).await;
+    if let Err(error) = &outcome {
+        teller.tell_last(detach::ended(error));
+    }
+    outcome
+}
+
+async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode> {
+    let detached = options.detached.is_some();
+    let output = match options.live.output {
+        Some(Output::Tui) if detached || options.detach => Output::Plain,
+        _ => live::output(&options.live)?,
+    };
     let control = Control::open()?;
     if let Some((host, origin)) = begun_by_another(&control, &options.snapshots)? {
-        return onlook(control, &host, &origin, options).await;
+        return onlook(control, &host, &origin, options, teller).await;
     }
-    if !options.yes && io::stdin().is_terminal() {
+    if !options.yes && !detached && io::stdin().is_terminal() {
         let host = settled_host(&control, &options.snapshots)?;
         if !confirmed(&preflight(&host, &options.snapshots)?)? {
             eprintln!("merge-ctl: nothing was changed");
             return Ok(Exit::Refused.into());
         }
     }
-    // Looked at anew: much may have changed while somebody thought about the answer.
-    let host = settled_host(&control, &options.snapshots)?;
-    let plans = match preflight(&host, &options.snapshots) {
-        Ok(plans) => plans,
-        // Another start may have taken the devices just now: what was refused is its doing then.
-        Err(error) => match begun_by_another(&control, &options.snapshots)? {
-            Some((host, origin)) => return onlook(control, &host, &origin, options).await,
-            None => return Err(error),
-        },
-    };
-    for note in plans.iter().flat_map(|plan| &plan.notes) {
-        eprintln!("merge-ctl: {note}");
+    if options.detach && !detached {
+        let host = settled_host(&control, &options.snapshots)?;
+        return detach::detach(&preflight(&host, &options.snapshots)?, options);
     }
     let mut signals = LeaveSignals::listen()?;
-    let mut watch = Watch::new(control, Probe::attach(live::probe_options(&options.live)));
-    let ready = ready(&mut watch, &host, &plans, options)?;
-    let beginning = begin_all(&plans, ready, &mut watch, &mut signals).await;
+    if detached {
+        signals = signals.deaf_to_hangup();
+    }
+    let mut parts = (control, Probe::attach(live::probe_options(&options.live)));
+    let mut quiet = QuietWait::asked_for(&options.quiet, &options.live, output);
+    loop {
+        if let Some(quiet) = &mut quiet
+            && let Some(exit) =
+                until_quiet(quiet, &mut parts, options, &mut signals, teller).await?
+        {
+            return Ok(exit.into());
+        }
+        // Looked at anew: much may have changed while somebody thought about the answer.
+        let host = settled_host(&parts.0, &options.snapshots)?;
+        let plans = match preflight(&host, &options.snapshots) {
+            Ok(plans) => plans,
+            // Another start may have taken the devices just now: what was refused is its doing then.
+            Err(error) => match begun_by_another(&parts.0, &options.snapshots)? {
+                Some((host, origin)) => {
+                    return onlook(parts.0, &host, &origin, options, teller).await;
+                }
+                None => return Err(error),
+            },
+        };
+        let mut watch = Watch::new(parts.0, parts.1);
+        let ready = ready(&mut watch, &host, &plans, options)?;
+        if quiet.is_some() && !still_quiet(&watch, &plans) {
+            parts = watch.into_parts();
+            continue;
+        }
+        for note in plans.iter().flat_map(|plan| &plan.notes) {
+            eprintln!("merge-ctl: {note}");
+        }
+        return merge(options, output, &plans, watch, ready, signals, teller).await;
+    }
+}
+
+/// Waits for a quiet moment; the exit status where it does not come.
+async fn until_quiet(
+    quiet: &mut QuietWait,
+    (control, probe): &mut (Control, Probe),
+    options: &Start,
+    signals: &mut LeaveSignals,
+    teller: &mut Teller,
+) -> anyhow::Result<Option<Exit>> {
+    let host = settled_host(control, &options.snapshots)?;
+    let plans = preflight(&host, &options.snapshots)?;
+    teller.tell_last(News::Waits);
+    match quiet.wait(control, probe, &plans, signals).await? {
+        Waited::GoOn => Ok(None),
+        Waited::Left => {
+            eprintln!("merge-ctl: nothing was changed");
+            Ok(Some(Exit::Refused))
+        }
+        Waited::GaveUp => {
+            eprintln!("merge-ctl: {}; nothing was changed", quiet.gave_up());
+            Ok(Some(Exit::Timeout))
+        }
+    }
+}
+
+/// Begins the merges and shows them.
+async fn merge(
+    options: &Start,
+    output: Output,
+    plans: &[Plan<'_>],
+    mut watch: Watch,
+    ready: Vec<Followed>,
+    mut signals: LeaveSignals,
+    teller: &mut Teller,
+) -> anyhow::Result<ExitCode> {
+    let beginning = begin_all(plans, ready, &mut watch, &mut signals).await;
     if beginning.begun.is_empty()
         && let Some(error) = beginning.failure
     {
@@ -68,7 +146,8 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
         return Err(error);
     }
     tell_fates(&beginning);
-    let Beginning { begun, failure, left_out, interrupted } = beginning;
+    teller.tell_last(beginning.news());
+    let Beginning { begun, failure, left_out, interrupted, .. } = beginning;
     // What LVM has put off has nothing to show.
     let is_live = !interrupted && !begun.iter().all(Followed::is_over);
     let output = if is_live || output == Output::Json { output } else { Output::Plain };
@@ -97,8 +176,15 @@ async fn onlook(
     host: &Host,
     origin: &str,
     options: &Start,
+    teller: &mut Teller,
 ) -> anyhow::Result<ExitCode> {
-    eprintln!("merge-ctl: {} is being merged already", printable(&options.snapshots.join(", ")));
+    let name = printable(&options.snapshots.join(", "));
+    eprintln!("merge-ctl: {name} is being merged already");
+    if options.detach && options.detached.is_none() {
+        eprintln!("merge-ctl: to follow it: merge-ctl resume {name}");
+        return Ok(Exit::StillMerging.into());
+    }
+    teller.tell_last(News::Begun { status: 0, words: String::new() });
     let origin = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
     resume::attach(control, host, origin, &options.live).await
 }
@@ -196,12 +282,28 @@ fn usage(plan: &Plan<'_>) -> Usage {
 struct Beginning {
     /// Those that merge, or that LVM will merge.
     begun: Vec<Followed>,
+    /// What lvm2 said of those that it has put off.
+    put_off: Vec<String>,
     /// Why one could not begin.
     failure: Option<anyhow::Error>,
     /// The snapshots that nothing was done to.
     left_out: Vec<String>,
     /// Whether the user wants to leave already.
     interrupted: bool,
+}
+
+impl Beginning {
+    /// What whoever detached this wants to know.
+    fn news(&self) -> News {
+        if self.begun.iter().all(Followed::is_over) && self.failure.is_none() {
+            return News::Scheduled { words: self.put_off.join(" ") };
+        }
+        let failure = self.failure.as_ref();
+        let status = failure.map_or(Exit::Done, exit::of) as u8;
+        let mut words: Vec<_> = failure.iter().map(|error| format!("{error:#}")).collect();
+        words.extend(not_begun(&self.left_out));
+        News::Begun { status, words: words.join("\n") }
+    }
 }
 
 /// Begins one after the other, until one cannot or the user leaves.
@@ -211,8 +313,13 @@ async fn begin_all(
     watch: &mut Watch,
     signals: &mut LeaveSignals,
 ) -> Beginning {
-    let mut all =
-        Beginning { begun: Vec::new(), failure: None, left_out: Vec::new(), interrupted: false };
+    let mut all = Beginning {
+        begun: Vec::new(),
+        put_off: Vec::new(),
+        failure: None,
+        left_out: Vec::new(),
+        interrupted: false,
+    };
     for (plan, mut merge) in plans.iter().zip(ready) {
         all.interrupted = all.interrupted || (!all.begun.is_empty() && signals.have_come().await);
         if all.failure.is_some() || all.interrupted {
@@ -227,6 +334,7 @@ async fn begin_all(
                 merge.put_off(&watch.sample_scheduled(merge.place));
                 watch.leave(merge.place);
                 all.begun.push(merge);
+                all.put_off.push(words);
             }
             Err(error) => {
                 watch.leave(merge.place);
@@ -264,9 +372,13 @@ fn tell_fates(beginning: &Beginning) {
 
 /// Says which snapshots were not touched.
 fn tell_left_out(snapshots: &[String]) {
-    if !snapshots.is_empty() {
-        eprintln!("merge-ctl: not begun, and unchanged: {}", snapshots.join(", "));
+    if let Some(words) = not_begun(snapshots) {
+        eprintln!("merge-ctl: {words}");
     }
+}
+
+fn not_begun(snapshots: &[String]) -> Option<String> {
+    (!snapshots.is_empty()).then(|| format!("not begun, and unchanged: {}", snapshots.join(", ")))
 }
 
 /// Asks whether the user means it.

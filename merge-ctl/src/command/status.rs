@@ -1,6 +1,10 @@
 //! `merge-ctl status [NAME] [--json]`: every snapshot, origin and merge on this host.
 //!
+//! And every merge that was begun and should be going on, by the journals.
+//!
 //! Reading the host is one line; rows and both renderings are pure functions of the picture.
+
+mod journals;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -8,11 +12,14 @@ use std::io::Write as _;
 use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target, Usage, resolve};
 use merge_ctl::human;
+use merge_ctl::merge::journal;
 use merge_ctl::safe_path;
 use merge_ctl::sample::Owner;
 use merge_ctl::state::State;
 use merge_ctl::units::DeviceNumber;
 use serde::Serialize;
+
+use journals::{Begun, Told};
 
 /// Raised whenever a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
@@ -25,10 +32,45 @@ const NOTHING: &str = "There is no snapshot, no origin and no merge on this host
 /// [`resolve::ResolveError`] where `name` means nothing.
 pub(crate) fn run(name: Option<&str>, json: bool) -> anyhow::Result<()> {
     let host = Host::read(&Control::open()?)?;
-    let rows = rows(&host, name)?;
-    let text = if json { to_json(&rows)? } else { to_table(&rows) };
+    let told: Vec<_> = journal::list()
+        .context("cannot list the journals of merges")?
+        .into_iter()
+        .map(|journal| Told::new(journal, journal::driver::driver_of))
+        .collect();
+    let answer = answer(&host, &told, name)?;
+    let text = if json { to_json(&answer)? } else { to_text(&answer) };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the answer")
+}
+
+/// What is told.
+#[derive(Debug, PartialEq, Serialize)]
+struct Answer {
+    schema: u32,
+    devices: Vec<Row>,
+    /// Merges that were begun by merge-ctl's own steps and are not finished.
+    begun: Vec<Begun>,
+}
+
+fn answer(host: &Host, told: &[Told], name: Option<&str>) -> anyhow::Result<Answer> {
+    let mut begun: Vec<_> = told.iter().map(|told| Begun::of(host, told)).collect();
+    let devices = match (rows(host, name, &begun), name) {
+        (Ok(rows), None) => rows,
+        (Ok(rows), Some(_)) => {
+            let of_rows = |origin: &String| rows.iter().any(|row| row.dm_name == *origin);
+            begun.retain(|begun| begun.origin.as_ref().is_some_and(of_rows));
+            rows
+        }
+        // A merge that was interrupted may have no device, but it has a name.
+        (Err(error), name) => {
+            begun.retain(|begun| begun.origin.is_some() && begun.origin.as_deref() == name);
+            if begun.is_empty() {
+                return Err(error);
+            }
+            Vec::new()
+        }
+    };
+    Ok(Answer { schema: SCHEMA, devices, begun })
 }
 
 /// One device of the answer. Lengths are in bytes.
@@ -51,6 +93,8 @@ struct Row {
     state: &'static str,
     suspended: bool,
     owner: Owner,
+    /// The process of merge-ctl that drives a merge.
+    driver_pid: Option<u32>,
     /// `P`, `PO` or `N`.
     persistence: Option<String>,
     size_bytes: u64,
@@ -65,7 +109,8 @@ struct Row {
     open_count: u32,
 }
 
-fn rows(host: &Host, name: Option<&str>) -> anyhow::Result<Vec<Row>> {
+fn rows(host: &Host, name: Option<&str>, begun: &[Begun]) -> anyhow::Result<Vec<Row>> {
+    let row = |host, device| row(host, device, begun);
     let Some(name) = name else {
         return Ok(host.devices.iter().filter_map(|device| row(host, device)).collect());
     };
@@ -79,7 +124,7 @@ fn rows(host: &Host, name: Option<&str>) -> anyhow::Result<Vec<Row>> {
     Ok(std::iter::once(first).chain(snapshots.filter_map(|other| row(host, other))).collect())
 }
 
-fn row(host: &Host, device: &Device) -> Option<Row> {
+fn row(host: &Host, device: &Device, begun: &[Begun]) -> Option<Row> {
     let (kind, args) = match device.table.only()? {
         Target::Snapshot(args) => ("snapshot", Some(args)),
         Target::SnapshotMerge(args) => ("merge", Some(args)),
@@ -89,6 +134,10 @@ fn row(host: &Host, device: &Device) -> Option<Row> {
     let usage = device.status.as_ref().and_then(SnapshotStatus::usage);
     let bytes = |part: fn(&Usage) -> u64| usage.as_ref().map(part);
     let label = |dev: Option<DeviceNumber>| dev.map(|dev| host.label_of(dev));
+    let driver = || {
+        let of = |begun: &&Begun| begun.origin.as_ref() == Some(&device.info.name);
+        begun.iter().find(of)?.driver_pid
+    };
     let real = args.map_or_else(|| device.origin_of(), |args| args.real.number());
     Some(Row {
         name: device.label(),
@@ -101,6 +150,7 @@ fn row(host: &Host, device: &Device) -> Option<Row> {
         state: state(kind, device.status.as_ref()),
         suspended: device.info.suspended,
         owner: device.owner(),
+        driver_pid: driver(),
         persistence: args.map(|args| args.persistence.to_string()),
         size_bytes: device.size().bytes(),
         chunk_bytes: args.map(|args| args.chunk_size.bytes()),
@@ -137,24 +187,28 @@ fn state(kind: &str, status: Option<&SnapshotStatus>) -> &'static str {
     }
 }
 
-fn to_json(rows: &[Row]) -> serde_json::Result<String> {
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        schema: u32,
-        devices: &'a [Row],
+fn to_json(answer: &Answer) -> serde_json::Result<String> {
+    serde_json::to_string(answer).map(|text| text + "\n")
+}
+
+fn to_text(answer: &Answer) -> String {
+    let sentences: Vec<_> = answer.begun.iter().filter_map(Begun::sentence).collect();
+    match (answer.devices.is_empty(), sentences.is_empty()) {
+        (_, true) => to_table(&answer.devices),
+        (true, false) => sentences.join("\n") + "\n",
+        (false, false) => format!("{}\n{}\n", to_table(&answer.devices), sentences.join("\n")),
     }
-    serde_json::to_string(&Answer { schema: SCHEMA, devices: rows }).map(|text| text + "\n")
 }
 
 fn to_table(rows: &[Row]) -> String {
     if rows.is_empty() {
         return format!("{NOTHING}\n");
     }
-    let head = ["NAME", "KIND", "OF", "STATE", "FILL OR LEFT", "CHUNK", "OPEN"];
+    let head = ["NAME", "KIND", "OF", "STATE", "FILL OR LEFT", "CHUNK", "OPEN", "DRIVEN BY"];
     let mut lines = vec![head.map(str::to_owned)];
     lines.extend(rows.iter().map(cells));
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let widths: [usize; 7] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let widths: [usize; 8] = std::array::from_fn(|column| width(column).unwrap_or(0));
     let mut text = String::new();
     for line in &lines {
         let padded: Vec<_> =
@@ -170,7 +224,7 @@ fn to_table(rows: &[Row]) -> String {
     text
 }
 
-fn cells(row: &Row) -> [String; 7] {
+fn cells(row: &Row) -> [String; 8] {
     let suspended = if row.suspended { ", suspended" } else { "" };
     [
         row.name.clone(),
@@ -180,7 +234,18 @@ fn cells(row: &Row) -> [String; 7] {
         amount(row),
         row.chunk_bytes.map_or_else(|| "-".into(), human::io_size),
         row.open_count.to_string(),
+        driven_by(row),
     ]
+}
+
+/// Who sees to a merge; nobody else needs to be driven.
+fn driven_by(row: &Row) -> String {
+    match (row.kind, row.owner, row.driver_pid) {
+        (_, _, Some(pid)) => format!("process {pid}"),
+        ("merge", Owner::Lvm, None) => "lvm2".into(),
+        ("merge", Owner::DeviceMapper, None) => "nobody".into(),
+        _ => "-".into(),
+    }
 }
 
 /// How full a snapshot is, what a merge has left, how many snapshots an origin has.
@@ -200,8 +265,10 @@ fn amount(row: &Row) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use merge_ctl::dm::{DeviceInfo, Table};
+
+    use merge_ctl::merge::journal::Phase;
 
     use super::*;
 
@@ -227,7 +294,7 @@ mod tests {
         }
     }
 
-    fn picture() -> Host {
+    pub(in crate::command::status) fn picture() -> Host {
         let mut lvm = device(2, "vg-snap", "0 131072 snapshot 253:0 7:0 P 8", "4112/81920 32");
         lvm.info.uuid = format!("LVM-{}", "x".repeat(64));
         Host {
@@ -244,20 +311,20 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned_and_in_human_units() {
-        let text = to_table(&rows(&picture(), None).unwrap());
+        let text = to_table(&answer(&picture(), &[], None).unwrap().devices);
         let expected = "\
-NAME     KIND      OF    STATE               FILL OR LEFT    CHUNK   OPEN
-data     origin    -     active              1 snapshot      -       1
-vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
+NAME     KIND      OF    STATE               FILL OR LEFT    CHUNK   OPEN  DRIVEN BY
+data     origin    -     active              1 snapshot      -       1     -
+vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0  -
 ";
         // The widths follow the widest cell, so the lines are compared word by word.
         let words = |text: &str| -> Vec<String> {
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
         };
         assert_eq!(words(&text)[..3], words(expected));
-        assert_eq!(words(&text)[3], "held merge - merging, suspended 1.0 MiB left 16 KiB 1");
-        assert_eq!(words(&text)[4], "done merge - done-not-finished 0 B left 4 KiB 0");
-        assert_eq!(words(&text)[5], "lost snapshot 7:5 invalid - 4 KiB 1");
+        assert_eq!(words(&text)[3], "held merge - merging, suspended 1.0 MiB left 16 KiB 1 nobody");
+        assert_eq!(words(&text)[4], "done merge - done-not-finished 0 B left 4 KiB 0 nobody");
+        assert_eq!(words(&text)[5], "lost snapshot 7:5 invalid - 4 KiB 1 -");
         let column = |line: &str| line.find("4 KiB").or(line.find("CHUNK"));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(column(lines[0]), column(lines[2]));
@@ -266,9 +333,9 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
     #[test]
     fn a_failed_merge_has_its_way_out_below_the_table() {
         let mut host = picture();
-        assert!(!to_table(&rows(&host, None).unwrap()).contains("merge-ctl resume"));
+        assert!(!to_table(&rows(&host, None, &[]).unwrap()).contains("merge-ctl resume"));
         host.devices[3].status = Some(SnapshotStatus::MergeFailed);
-        let text = to_table(&rows(&host, None).unwrap());
+        let text = to_table(&rows(&host, None, &[]).unwrap());
         let last = text.lines().last().unwrap();
         assert!(last.starts_with("The merge into held has failed. Do NOT suspend"), "{last}");
         assert!(last.ends_with("then: merge-ctl resume held"), "{last}");
@@ -277,12 +344,15 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
     #[test]
     fn nothing_there_is_a_sentence_and_an_empty_list() {
         assert_eq!(to_table(&[]), format!("{NOTHING}\n"));
-        assert_eq!(to_json(&[]).unwrap(), "{\"schema\":1,\"devices\":[]}\n");
+        let nothing = answer(&Host { devices: Vec::new() }, &[], None).unwrap();
+        assert_eq!(to_text(&nothing), to_table(&[]));
+        let json = to_json(&nothing).unwrap();
+        assert_eq!(json, "{\"schema\":1,\"devices\":[],\"begun\":[]}\n");
     }
 
     #[test]
     fn json_holds_bytes() {
-        let text = to_json(&rows(&picture(), Some("vg-snap")).unwrap()).unwrap();
+        let text = to_json(&answer(&picture(), &[], Some("vg-snap")).unwrap()).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let device = &value["devices"][0];
         assert_eq!(device["name"], "vg/snap");
@@ -298,9 +368,27 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
     fn an_origins_name_brings_its_snapshots_and_others_are_refused() {
         let host = picture();
         let names: Vec<_> =
-            rows(&host, Some("data")).unwrap().into_iter().map(|row| row.name).collect();
+            rows(&host, Some("data"), &[]).unwrap().into_iter().map(|row| row.name).collect();
         assert_eq!(names, ["data", "vg/snap"]);
-        let error = rows(&host, Some("real")).unwrap_err().to_string();
+        let error = rows(&host, Some("real"), &[]).unwrap_err().to_string();
         assert!(error.contains("its table is linear"), "{error}");
+    }
+
+    #[test]
+    fn an_interrupted_merge_is_told_beside_the_devices_and_by_its_name_alone() {
+        let host = picture();
+        let told = [
+            journals::tests::told("away", Phase::Merging, None),
+            journals::tests::told("done", Phase::Merging, Some(4711)),
+        ];
+        let all = to_text(&answer(&host, &told, None).unwrap());
+        assert!(all.contains("process 4711") && all.contains("merge-ctl resume away"), "{all}");
+        let away = answer(&host, &told, Some("away")).unwrap();
+        assert_eq!((away.devices.len(), away.begun.len()), (0, 1));
+        assert!(to_text(&away).starts_with("away: interrupted"));
+        let done = answer(&host, &told, Some("done")).unwrap();
+        assert_eq!((done.devices[0].driver_pid, done.begun.len()), (Some(4711), 1));
+        assert!(!to_text(&done).contains("interrupted"));
+        assert!(answer(&host, &told, Some("nothing")).is_err());
     }
 }

@@ -14,6 +14,7 @@ pub mod live;
 pub mod machine;
 pub mod memory;
 pub mod preflight;
+pub mod quiet;
 pub mod recording;
 
 #[cfg(test)]

@@ -214,6 +214,15 @@ impl Estimator {
         })
     }
 
+    /// What a run of so many chunks takes, in seconds; none where too little was seen.
+    pub(super) fn run_s(&self, chunks: u32, chunk_bytes: u64) -> Option<f64> {
+        let list = self.list.as_ref()?;
+        let enough = if self.phases.runs > 0 { MIN_RUNS } else { 1 };
+        let hints = self.hints(list, chunk_bytes);
+        (self.costs.observations >= enough)
+            .then(|| self.costs.predict(1.0, f64::from(chunks), &hints).seconds)
+    }
+
     /// Time left; none where the store was not read, or too little was seen.
     pub(super) fn time_left(&self, now: Now) -> Option<TimeRange> {
         let list = self.list.as_ref()?;

@@ -14,6 +14,7 @@ mod rate;
 mod sizes;
 mod stalls;
 mod state;
+pub mod upcoming;
 mod writers;
 mod writes;
 
@@ -33,6 +34,7 @@ pub use rate::Rate;
 pub use sizes::{RunSizeBucket, RunSizes};
 pub use stalls::{DEFAULT_STALL_AFTER_NS, Stall, StallCause};
 pub use state::State;
+pub use upcoming::{Announcement, Upcoming, UpcomingRun};
 pub use writers::Writer;
 pub use writes::{Relation, Write, Writes};
 
@@ -46,6 +48,7 @@ use latency::LatencyLog;
 use phases::PhaseLog;
 use rate::{Point, Window};
 use stalls::StallWatch;
+use upcoming::{Announcer, RunQueue};
 use writers::WriterLog;
 use writes::Comparison;
 
@@ -84,6 +87,10 @@ pub struct Model {
     pub current: Option<CurrentRun>,
     /// Stalls, newest last, at most [`Model::STALLS`]. One that has not ended is the last.
     pub stalls: VecDeque<Stall>,
+    /// The runs that come next; none where the exception store was not read.
+    pub upcoming: Option<Upcoming>,
+    /// What is told in this model and no other: that a run will hold writes.
+    pub announcement: Option<Announcement>,
     /// Writes in flight; none without probes.
     pub writes: Option<Writes>,
     /// Latency of application I/O; none without probes.
@@ -129,6 +136,8 @@ pub(crate) struct Memory {
     estimator: Estimator,
     disks: DiskLog,
     writers: WriterLog,
+    next_runs: RunQueue,
+    announcer: Announcer,
 }
 
 impl Model {
@@ -168,6 +177,8 @@ impl Model {
             recent_runs: VecDeque::new(),
             current: None,
             stalls: VecDeque::new(),
+            upcoming: None,
+            announcement: None,
             writes: None,
             latency: None,
             disks: None,
@@ -207,7 +218,8 @@ impl Model {
         self.take_runs(sample);
         self.take_progress(sample);
         self.phases = self.memory.phases.at(sample.at_ns, self.current.as_ref());
-        self.writes = Writes::at(sample, self.identity.chunk_size, &mut self.memory.in_flight);
+        self.take_upcoming(sample);
+        self.take_writes(sample);
         self.latency = self.memory.latency.push(sample);
         self.disks = self.memory.disks.push(sample);
         self.take_stalls();
@@ -267,6 +279,38 @@ impl Model {
         let sees_runs = self.sees_runs();
         self.memory.window.push(point, &mut self.rate, sees_runs, Self::RATE_HISTORY);
         self.take_estimate();
+    }
+
+    fn take_upcoming(&mut self, sample: &Sample) {
+        let chunk_bytes = self.identity.chunk_size.bytes();
+        let left = self.progress.left_bytes / chunk_bytes;
+        let queue = &mut self.memory.next_runs;
+        if let Some(StoreView::Read(picture)) = &sample.store {
+            queue.take(&picture.next_runs);
+        }
+        if let Some(next) = &sample.next_runs {
+            queue.take(next);
+        }
+        if self.state.is_over() {
+            self.upcoming = None;
+            return;
+        }
+        queue.go_to(left, self.current.as_ref());
+        let cost_s = |chunks| self.memory.estimator.run_s(chunks, chunk_bytes);
+        let left_of_current_s = self.current.as_ref().map_or(0.0, |run| {
+            let age_s = self.now_ns.saturating_sub(run.started_ns) as f64 / 1e9;
+            (cost_s(run.chunks).unwrap_or(0.0) - age_s).max(0.0)
+        });
+        self.upcoming = self.memory.next_runs.upcoming(left, left_of_current_s, cost_s);
+    }
+
+    fn take_writes(&mut self, sample: &Sample) {
+        let (chunk_size, comparison) = (self.identity.chunk_size, &mut self.memory.in_flight);
+        self.writes = Writes::at(sample, chunk_size, comparison, self.upcoming.as_ref());
+        if let Some(upcoming) = &mut self.upcoming {
+            upcoming.count(self.writes.as_ref());
+        }
+        self.announcement = self.memory.announcer.at(self.now_ns, self.upcoming.as_ref());
     }
 
     fn take_estimate(&mut self) {

@@ -38,6 +38,7 @@ pub(super) fn sample(at_s: u64, left_chunks: u64) -> Sample {
             suspended: false,
         },
         store: None,
+        next_runs: None,
         runs: Vec::new(),
         current: None,
         end: None,
@@ -198,6 +199,51 @@ fn a_suspended_origin_is_told_at_once_and_a_stall_after_a_while() {
     assert_eq!((model.state, model.stalls.len()), (State::Suspended, 0));
     let model = model.next(&suspended(6));
     assert_eq!((model.state, model.stalls[0].cause), (State::Suspended, StallCause::Suspended));
+}
+
+#[test]
+fn a_write_in_a_coming_run_is_told_before_it_is_held() {
+    let run = |old_chunk| crate::store::Run { old_chunk, new_chunk: old_chunk + 2, chunks: 4 };
+    let in_flight = |sector| InFlightWrite {
+        sector,
+        bytes: 4096,
+        queued_ns: 0,
+        pid: 7,
+        comm: "fio".to_owned(),
+    };
+    let io = IoSample {
+        writes: IoTotals::default(),
+        reads: IoTotals::default(),
+        writes_in_flight: 2,
+        reads_in_flight: 0,
+        in_flight: vec![in_flight(0), in_flight(100 * 8)],
+    };
+    let next_runs = NextRuns { exceptions: 12, runs: vec![run(20), run(10), run(0)] };
+    let picture = StorePicture { next_runs, ..StorePicture::default() };
+    let at = |at_s, left, merging: Option<u64>| Sample {
+        io: Some(io.clone()),
+        store: (at_s == 0).then(|| StoreView::Read(picture.clone())),
+        current: merging.map(|old_chunk| CurrentRun {
+            old_chunk,
+            new_chunk: old_chunk + 2,
+            ..current(Phase::Copy, at_s)
+        }),
+        ..sample(at_s, left)
+    };
+    let told = |model: &Model| model.writes.as_ref().unwrap().listed[0].relation;
+    let after = |runs| Relation::Soon { runs, about_ns: None };
+    let model = first(&at(0, 12, None));
+    assert_eq!(told(&model), after(2));
+    let model = model.next(&at(1, 12, Some(20)));
+    assert_eq!(told(&model), after(1));
+    // The status line is a moment older than the run in progress.
+    let model = model.next(&at(2, 12, Some(10)));
+    assert_eq!(told(&model), after(0));
+    let writes = model.writes.as_ref().unwrap();
+    assert_eq!((writes.soon, writes.held, writes.listed[1].relation), (1, 0, Relation::Free));
+    assert_eq!(model.upcoming.as_ref().unwrap().first_met().unwrap().1.writers[0].pid, 7);
+    let model = model.next(&at(3, 4, Some(0)));
+    assert_eq!((told(&model), model.upcoming), (Relation::Held, None));
 }
 
 #[test]

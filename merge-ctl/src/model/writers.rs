@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::{Relation, Writes};
+use crate::sample::InFlightWrite;
 
 /// A process whose writes the merge waits for, or waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,25 @@ pub struct Writer {
     pub pid: u32,
     /// How many at once, at the most.
     pub writes: u64,
+}
+
+impl Writer {
+    /// The processes that have writes in lists of writes in flight, each with the most that it had
+    /// in one of them, most first.
+    pub fn most_at_once<'a>(lists: impl Iterator<Item = &'a [InFlightWrite]>) -> Vec<Self> {
+        let mut all = Vec::new();
+        for list in lists {
+            let mut here = Vec::new();
+            for write in list {
+                add(&mut here, &write.comm, write.pid, |writes| writes + 1);
+            }
+            for Self { comm, pid, writes } in here {
+                add(&mut all, &comm, pid, |most| most.max(writes));
+            }
+        }
+        most_first(&mut all);
+        all
+    }
 }
 
 impl fmt::Display for Writer {
@@ -28,9 +48,14 @@ const MINUTE_NS: u64 = 60_000_000_000;
 
 /// The processes that the run in progress waits for, the one with the most writes first.
 pub(super) fn awaited(writes: Option<&Writes>) -> Vec<Writer> {
+    of(writes, |relation| relation == Relation::Awaited)
+}
+
+/// The processes whose writes are of a kind, the one with the most first.
+pub(super) fn of(writes: Option<&Writes>, kind: impl Fn(Relation) -> bool) -> Vec<Writer> {
     let mut writers = Vec::new();
     for write in writes.iter().flat_map(|writes| &writes.listed) {
-        if write.relation == Relation::Awaited {
+        if kind(write.relation) {
             add(&mut writers, &write.comm, write.pid, |writes| writes + 1);
         }
     }

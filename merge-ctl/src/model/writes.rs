@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::{Range, RangeInclusive};
 
+use super::upcoming::{Upcoming, overlap, sectors};
 use crate::sample::{CurrentRun, InFlightWrite, IoSample, KernelInFlight, Phase, Sample};
 use crate::units::{ChunkSize, SECTOR_BYTES};
 
@@ -15,6 +16,8 @@ pub struct Writes {
     pub held: u64,
     /// How many of the listed ones the merge waits for.
     pub awaited: u64,
+    /// How many of the listed ones lie in one of the next runs.
+    pub soon: u64,
     /// The kernel's own count, to check ours by.
     pub kernel: Option<KernelInFlight>,
     /// Whether the two have contradicted each other, in the same direction, at several samples in a
@@ -51,6 +54,21 @@ pub enum Relation {
     Held,
     /// It falls into the run and began before: the merge waits for it.
     Awaited,
+    /// It lies in a run that comes: if it is still there by then, the merge waits for it, and
+    /// holds those that follow it there.
+    Soon {
+        /// How many runs come before that one, the one in progress not counted.
+        runs: u32,
+        /// About how long that will be, where it is known.
+        about_ns: Option<u64>,
+    },
+}
+
+impl Relation {
+    /// Whether it lies in a run that comes.
+    pub const fn is_soon(self) -> bool {
+        matches!(self, Self::Soon { .. })
+    }
 }
 
 impl Writes {
@@ -58,9 +76,15 @@ impl Writes {
         sample: &Sample,
         chunk_size: ChunkSize,
         comparison: &mut Comparison,
+        upcoming: Option<&Upcoming>,
     ) -> Option<Self> {
         let io = sample.io.as_ref()?;
         let run = sample.current.as_ref().and_then(|run| PublishedRun::of(run, chunk_size));
+        let relation = |write: &InFlightWrite| {
+            let now = run.as_ref().map(|run| run.relation(write));
+            let soon = || upcoming?.relation(write.sector, write.bytes, chunk_size);
+            now.filter(|now| *now != Relation::Free).or_else(soon).unwrap_or(Relation::Free)
+        };
         let listed: Vec<Write> = io
             .in_flight
             .iter()
@@ -70,7 +94,7 @@ impl Writes {
                 age_ns: sample.at_ns.saturating_sub(write.queued_ns),
                 pid: write.pid,
                 comm: write.comm.clone(),
-                relation: run.as_ref().map_or(Relation::Free, |run| run.relation(write)),
+                relation: relation(write),
             })
             .collect();
         let count = |relation| listed.iter().filter(|write| write.relation == relation).count();
@@ -78,6 +102,7 @@ impl Writes {
             in_flight: io.writes_in_flight,
             held: count(Relation::Held) as u64,
             awaited: count(Relation::Awaited) as u64,
+            soon: listed.iter().filter(|write| write.relation.is_soon()).count() as u64,
             kernel: sample.kernel_in_flight,
             counts_differ: comparison
                 .differ(io.writes_in_flight..=parts(io, chunk_size), sample.kernel_in_flight),
@@ -138,10 +163,9 @@ impl PublishedRun {
         if run.chunks == 0 || run.phase < Phase::Drain {
             return None;
         }
-        let start = run.old_chunk * chunk_size.sectors();
         let before_ns: u64 = run.phase_ns[..Phase::Drain as usize].iter().sum();
         Some(Self {
-            sectors: start..start + u64::from(run.chunks) * chunk_size.sectors(),
+            sectors: sectors(run.old_chunk, run.chunks, chunk_size),
             at_ns: run.started_ns + before_ns,
             draining: run.phase == Phase::Drain,
         })
@@ -152,9 +176,7 @@ impl PublishedRun {
     /// (`drivers/md/dm-snap.c`, `snapshot_merge_map` and `__check_for_conflicting_io`). So once
     /// the drain is over every write into the run is held, whenever it was queued.
     fn relation(&self, write: &InFlightWrite) -> Relation {
-        let end = write.sector + u64::from(write.bytes).div_ceil(SECTOR_BYTES);
-        let overlaps = write.sector < self.sectors.end && self.sectors.start < end;
-        match overlaps {
+        match overlap(&self.sectors, write.sector, write.bytes) {
             false => Relation::Free,
             true if self.draining && write.queued_ns < self.at_ns => Relation::Awaited,
             true => Relation::Held,

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use crate::cost::TimeRange;
 use crate::model::{
-    Ahead, DiskPair, DiskTimes, DiskUse, Latencies, Latency, MapCell, Model, OpUse, OriginMap,
-    PhaseTime, Phases, Progress, Rate, Relation, RunCount, RunSizeBucket, RunSizes, Stall,
-    StallCause, State, Totals, Write, Writer, Writes, causes,
+    Ahead, Announcement, DiskPair, DiskTimes, DiskUse, Latencies, Latency, MapCell, Model, OpUse,
+    OriginMap, PhaseTime, Phases, Progress, Rate, Relation, RunCount, RunSizeBucket, RunSizes,
+    Stall, StallCause, State, Totals, Upcoming, UpcomingRun, Write, Writer, Writes, causes,
 };
 use crate::sample::{
     CurrentRun, Dropped, End, Fault, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport,
@@ -87,7 +87,7 @@ fn writes() -> Writes {
         })
         .collect();
     let kernel = Some(KernelInFlight { reads: 2, writes: 13 });
-    Writes { in_flight: 13, held: 3, awaited: 0, kernel, counts_differ: false, listed }
+    Writes { in_flight: 13, held: 3, awaited: 0, soon: 0, kernel, counts_differ: false, listed }
 }
 
 fn latency(count: u64, per_s: f64, p50_ms: u64, p99_ms: u64, max_ms: u64) -> Latency {
@@ -179,6 +179,8 @@ pub(crate) fn merging() -> Model {
             detail: "fio[4411]: 64 writes in the run, the oldest 3.0 s".to_owned(),
         }]
         .into(),
+        upcoming: None,
+        announcement: None,
         writes: Some(writes()),
         latency: Some(Latencies {
             writes_now: latency(6_020, 1_204.0, 2, 812, 3_100),
@@ -227,6 +229,35 @@ pub(crate) fn stalled() -> Model {
             write.age_ns += 2_400 * MS;
         }
     }
+    explained(model)
+}
+
+/// An application writes where the merge comes soon.
+pub(crate) fn announced() -> Model {
+    let mut model = merging();
+    let writer = Writer { comm: "fio".to_owned(), pid: 4411, writes: 4 };
+    let coming = |place: u64, writers: Vec<Writer>| UpcomingRun {
+        run: crate::store::Run {
+            old_chunk: 80_000 - place * 400,
+            new_chunk: 69_000 - place * 300,
+            chunks: 256,
+        },
+        begins_in_ns: Some((90 + place * 1_240) * MS),
+        lasts_ns: Some(1_240 * MS),
+        writes: writers.iter().map(|writer| writer.writes).sum(),
+        writers,
+    };
+    let met = coming(2, vec![writer.clone()]);
+    let runs = vec![coming(0, Vec::new()), coming(1, Vec::new()), met.clone(), coming(3, vec![])];
+    if let Some(writes) = &mut model.writes {
+        writes.soon = 4;
+        for write in writes.listed.iter_mut().skip(3).take(4) {
+            write.relation = Relation::Soon { runs: 2, about_ns: met.begins_in_ns };
+            (write.comm, write.pid) = (writer.comm.clone(), writer.pid);
+        }
+    }
+    model.upcoming = Some(Upcoming { runs });
+    model.announcement = Some(Announcement { coming: met, runs: 2 });
     explained(model)
 }
 
@@ -376,6 +407,7 @@ pub(crate) fn nasty() -> Model {
         in_flight: count,
         held: count,
         awaited: count,
+        soon: count,
         counts_differ: true,
         kernel: Some(KernelInFlight { reads: count, writes: 0 }),
         listed: vec![write; 40],
@@ -390,6 +422,15 @@ pub(crate) fn nasty() -> Model {
     };
     model.latency =
         Some(Latencies { writes_now: worst, reads_now: worst, writes: worst, reads: worst });
+    let worst_run = UpcomingRun {
+        run: crate::store::Run { old_chunk: most, new_chunk: most, chunks: u32::MAX },
+        begins_in_ns: Some(most),
+        lasts_ns: Some(most),
+        writes: most,
+        writers: vec![Writer { comm: "\u{1b}[2Jx".repeat(40), pid: u32::MAX, writes: most }; 4],
+    };
+    model.announcement = Some(Announcement { coming: worst_run.clone(), runs: most });
+    model.upcoming = Some(Upcoming { runs: vec![worst_run; 64] });
     model.stalls.push_back(Stall {
         started_ns: u64::MAX,
         started_unix_s: u64::MAX,

@@ -10,7 +10,8 @@ use serde::ser::Serializer;
 
 use crate::cost::TimeRange;
 use crate::model::{
-    Ahead, Cause, Latencies, Latency, Model, PhaseTime, Relation, Stall, State, Write, Writes,
+    Ahead, Announcement, Cause, Latencies, Latency, Model, PhaseTime, Relation, Stall, State,
+    UpcomingRun, Write, Writer, Writes,
 };
 use crate::sample::{
     Below, CurrentRun, Dropped, End, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier,
@@ -157,7 +158,9 @@ struct Progress<'a> {
     writes_held: Option<u64>,
     writes_awaited: Option<u64>,
     kernel_writes_in_flight: Option<u64>,
+    writes_soon_held: Option<u64>,
     in_flight: Vec<InFlight<'a>>,
+    upcoming: Option<Vec<Coming<'a>>>,
     latency: Option<LatencyNow>,
     dropped: Dropped,
     verdict: String,
@@ -197,10 +200,16 @@ struct InFlight<'a> {
     comm: &'a str,
     held: bool,
     awaited: bool,
+    held_after_runs: Option<u32>,
+    held_in_ns: Option<u64>,
 }
 
 impl<'a> From<&'a Write> for InFlight<'a> {
     fn from(write: &'a Write) -> Self {
+        let (held_after_runs, held_in_ns) = match write.relation {
+            Relation::Soon { runs, about_ns } => (Some(runs), about_ns),
+            _ => (None, None),
+        };
         Self {
             sector: write.sector,
             bytes: write.bytes,
@@ -209,8 +218,70 @@ impl<'a> From<&'a Write> for InFlight<'a> {
             comm: &write.comm,
             held: write.relation == Relation::Held,
             awaited: write.relation == Relation::Awaited,
+            held_after_runs,
+            held_in_ns,
         }
     }
+}
+
+/// How many of the coming runs are listed.
+const COMING: usize = 16;
+
+#[derive(Serialize)]
+struct Coming<'a> {
+    old_chunk: u64,
+    new_chunk: u64,
+    chunks: u32,
+    begins_in_ns: Option<u64>,
+    lasts_ns: Option<u64>,
+    writes: u64,
+    writers: Vec<WriterOf<'a>>,
+}
+
+#[derive(Serialize)]
+struct WriterOf<'a> {
+    pid: u32,
+    comm: &'a str,
+    writes: u64,
+}
+
+impl<'a> From<&'a UpcomingRun> for Coming<'a> {
+    fn from(coming: &'a UpcomingRun) -> Self {
+        let writer = |writer: &'a Writer| WriterOf {
+            pid: writer.pid,
+            comm: &writer.comm,
+            writes: writer.writes,
+        };
+        Self {
+            old_chunk: coming.run.old_chunk,
+            new_chunk: coming.run.new_chunk,
+            chunks: coming.run.chunks,
+            begins_in_ns: coming.begins_in_ns,
+            lasts_ns: coming.lasts_ns,
+            writes: coming.writes,
+            writers: coming.writers.iter().map(writer).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WillHold<'a> {
+    unix_s: u64,
+    at_ns: u64,
+    after_runs: u64,
+    #[serde(flatten)]
+    coming: Coming<'a>,
+}
+
+/// Writes that a coming run will hold.
+pub fn announcement(model: &Model, announcement: &Announcement) -> String {
+    let body = WillHold {
+        unix_s: model.unix_s,
+        at_ns: model.now_ns,
+        after_runs: announcement.runs,
+        coming: (&announcement.coming).into(),
+    };
+    to_line("will-hold", &model.identity, body)
 }
 
 #[derive(Serialize)]
@@ -277,6 +348,11 @@ pub fn progress(model: &Model) -> String {
         writes_in_flight: of_writes(|writes| writes.in_flight),
         writes_held: of_writes(|writes| writes.held),
         writes_awaited: of_writes(|writes| writes.awaited),
+        writes_soon_held: of_writes(|writes| writes.soon),
+        upcoming: model
+            .upcoming
+            .as_ref()
+            .map(|upcoming| upcoming.runs.iter().take(COMING).map(Into::into).collect()),
         kernel_writes_in_flight: writes.and_then(|w| w.kernel).map(|kernel| kernel.writes),
         in_flight: writes.map_or_else(Vec::new, |w| w.listed.iter().map(Into::into).collect()),
         latency: model.latency.as_ref().map(LatencyNow::now),
@@ -614,7 +690,9 @@ mod tests {
         let model = fixture::stalled();
         let stalls = stall(&model.identity, model.stalls.back().unwrap(), model.now_ns);
         let runs = run(&model.identity, model.recent_runs.back().unwrap());
-        for line in [begin(&model), runs, progress(&model), stalls, summary(&model)] {
+        let announced = fixture::announced();
+        let told = announcement(&announced, announced.announcement.as_ref().unwrap());
+        for line in [begin(&model), runs, progress(&model), stalls, summary(&model), told] {
             for field in parse(&line).as_object().unwrap().keys() {
                 assert!(text.contains(&format!("`{field}`")), "docs/json.md lacks {field}");
             }

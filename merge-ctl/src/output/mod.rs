@@ -15,4 +15,5 @@ pub mod plan;
 pub mod plan_json;
 pub mod plan_picture;
 mod plan_tables;
+pub mod quiet;
 pub mod waited;

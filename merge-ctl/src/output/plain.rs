@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::human;
-use crate::model::{Latency, Model, Relation, Stall};
+use crate::model::{Announcement, Latency, Model, Relation, Stall};
 use crate::output::advice;
 use crate::sample::{MergeIdentity, Owner, Phase, ProbeReport, ProbeTier};
 
@@ -115,7 +115,8 @@ fn phase_shares(model: &Model) -> Option<String> {
 fn writes(model: &Model) -> Option<String> {
     let writes = model.writes.as_ref()?;
     let mut text = format!("{} in flight", human::counted(writes.in_flight, "write"));
-    for (count, word) in [(writes.held, "held"), (writes.awaited, "awaited")] {
+    let counts = [(writes.held, "held"), (writes.awaited, "awaited"), (writes.soon, "soon")];
+    for (count, word) in counts {
         if count > 0 {
             // Writing to a String cannot fail.
             let _ = write!(text, ", {} {word}", human::count(count));
@@ -144,12 +145,45 @@ pub fn stall(identity: &MergeIdentity, stall: &Stall, now_ns: u64, unix_s: u64) 
     text
 }
 
+/// Writes that a coming run will hold.
+pub fn announcement(model: &Model, announcement: &Announcement) -> String {
+    let coming = &announcement.coming;
+    let writers: Vec<_> = coming
+        .writers
+        .iter()
+        .take(3)
+        .map(|writer| format!("{} of {}", writer.writes, human::printable(&writer.to_string())))
+        .collect();
+    let about = |ns: Option<u64>, word: &str| {
+        ns.map_or_else(String::new, |ns| format!(", {word} about {}", human::duration(ns)))
+    };
+    format!(
+        "{} {}  will hold writes: {} in flight in a run of {} that comes {}{}{}",
+        stamp(model),
+        human::printable(&model.identity.origin_label),
+        writers.join(", "),
+        human::counted(coming.run.chunks.into(), "chunk"),
+        runs_from_now(announcement.runs),
+        about(coming.begins_in_ns, "in"),
+        about(coming.lasts_ns, "and takes"),
+    )
+}
+
+/// When a run comes that has so many before it: `next`, `after 3 runs`.
+pub(crate) fn runs_from_now(runs: u64) -> String {
+    match runs {
+        0 => "next".to_owned(),
+        runs => format!("after {}", human::counted(runs, "run")),
+    }
+}
+
 /// What a write has to do with the merge, in a word; empty where it has nothing.
 pub const fn relation(relation: Relation) -> &'static str {
     match relation {
         Relation::Free => "",
         Relation::Held => "held",
         Relation::Awaited => "awaited",
+        Relation::Soon { .. } => "soon",
     }
 }
 
@@ -351,6 +385,16 @@ mod tests {
     }
 
     #[test]
+    fn writes_that_will_be_held_are_told_with_when_and_for_how_long() {
+        let model = fixture::announced();
+        let told = model.announcement.as_ref().unwrap();
+        insta::assert_snapshot!(announcement(&model, told));
+        let mut unknown = told.clone();
+        (unknown.runs, unknown.coming.begins_in_ns, unknown.coming.lasts_ns) = (0, None, None);
+        insta::assert_snapshot!(announcement(&model, &unknown));
+    }
+
+    #[test]
     fn the_summary_of_a_merge_left_alone_says_how_to_come_back() {
         insta::assert_snapshot!(summary(&fixture::stalled()));
     }
@@ -383,7 +427,8 @@ mod tests {
             finding.sentence.push('\u{1b}');
             finding.advice.push("\u{1b}".to_owned());
         }
-        for text in [line(&model), begin(&model), summary(&model)] {
+        let announced = announcement(&model, model.announcement.as_ref().unwrap());
+        for text in [line(&model), begin(&model), summary(&model), announced] {
             assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::next_runs::NextRunsReader;
 use super::store::StoreReading;
 use super::{Shared, now_ns};
 use crate::dm::control::DeviceStatus;
@@ -12,8 +13,8 @@ use crate::dm::{
 };
 use crate::probe::{Probe, What};
 use crate::sample::{
-    CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
-    StoreView, ToldBy,
+    CurrentRun, Disks, End, KernelView, MergeIdentity, NextRuns, ProbeReport, ProbeTier, Run,
+    Sample, StoreView, ToldBy,
 };
 use crate::units::{DeviceNumber, Sectors};
 
@@ -33,6 +34,8 @@ pub(super) struct MergeSampler {
     store: Option<StoreView>,
     /// The exception store, as long as it is being read, and until when a first sample waits.
     reading: Option<(StoreReading, Instant)>,
+    /// What reads on where the next runs that are known come to an end.
+    next_runs: Option<NextRunsReader>,
     watched: bool,
 }
 
@@ -47,6 +50,7 @@ impl MergeSampler {
             before: None,
             store: None,
             reading: None,
+            next_runs: None,
             watched: true,
         }
     }
@@ -62,6 +66,7 @@ impl MergeSampler {
     pub(super) fn leave(&mut self) {
         self.watched = false;
         self.reading = None;
+        self.next_runs = None;
     }
 
     /// Takes what the probes can see into the identity; whether that changes it.
@@ -119,6 +124,7 @@ impl MergeSampler {
         if store != Some(StoreView::Reading) {
             self.reading = None;
         }
+        self.begin_reading_on(store.as_ref());
         let kernel = match self.before {
             Some(usage) => merging(usage, false),
             None => self.kernel_view(control),
@@ -132,6 +138,9 @@ impl MergeSampler {
         if kernel == KernelView::MergeFailed {
             self.ask_the_log(shared.alone);
         }
+        self.begin_reading_on(store.as_ref());
+        let disks = self.disks().ok();
+        let next_runs = self.more_runs(&kernel, disks.as_ref());
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin = self.identity.origin_dev;
         Sample {
@@ -139,13 +148,14 @@ impl MergeSampler {
             unix_s: unix.as_secs(),
             kernel,
             store,
+            next_runs,
             runs: std::mem::take(&mut self.runs),
             current: self.current(shared),
             end: self.end.clone(),
             io: probe.io(origin),
             kernel_in_flight: in_flight::read(origin).ok(),
             throttle_percent: shared.throttle_percent,
-            disks: self.disks().ok(),
+            disks,
             dropped: shared.dropped,
         }
     }
@@ -211,6 +221,23 @@ impl MergeSampler {
             Some(SnapshotStatus::Unknown(text)) => KernelView::Unknown { text },
             None => KernelView::Unknown { text: String::new() },
         }
+    }
+
+    fn begin_reading_on(&mut self, store: Option<&StoreView>) {
+        let Some(StoreView::Read(picture)) = store else { return };
+        let MergeIdentity { cow_dev, size, .. } = self.identity;
+        self.next_runs = Some(NextRunsReader::new(cow_dev, size, &picture.next_runs));
+    }
+
+    /// Runs behind those that were told, when it is time for them.
+    fn more_runs(&mut self, kernel: &KernelView, disks: Option<&Disks>) -> Option<NextRuns> {
+        let KernelView::Merging { allocated, metadata, suspended, .. } = kernel else {
+            return None;
+        };
+        let usage = crate::store::Usage { allocated: *allocated, metadata: *metadata };
+        let left = usage.exceptions_left(self.identity.chunk_size);
+        let may_read = !suspended && disks.is_some_and(|disks| !disks.cow.suspended);
+        self.next_runs.as_mut()?.poll(left, may_read, now_ns())
     }
 
     /// The exception store, in the first sample after it was read to its end.

@@ -3,7 +3,7 @@
 //!
 //! A merge clears exceptions from the end. So when the walk meets the end, what it has counted is
 //! exactly what was left at that moment, however long it took. Memory is bounded: counts by cell
-//! of the map, and the runs as segments.
+//! of the map, the runs as segments, and the next runs one by one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::next_runs::LastRuns;
 use super::{now_ns, read_times};
 use crate::dm::nodes;
 use crate::sample::{MergeIdentity, StorePicture, StoreView};
@@ -74,7 +75,7 @@ struct Reader {
 
 /// Why a store was not read to its end.
 #[derive(Debug, thiserror::Error)]
-enum Unread {
+pub(super) enum Unread {
     #[error("the COW device {0} has no node in /dev")]
     NoNode(DeviceNumber),
     #[error(transparent)]
@@ -117,7 +118,7 @@ impl Reader {
             counts.add(placed);
         }
         let read_ns = now_ns();
-        let Counts { places, picture, segments, .. } = counts;
+        let Counts { places, picture, segments, last_runs, .. } = counts;
         let times = |source: &FileSource, chunk_of: fn(&Exception) -> u64| {
             let chunks: Vec<u64> = places.iter().map(chunk_of).collect();
             read_times::measure(source, chunk, &chunks)
@@ -125,6 +126,7 @@ impl Reader {
         Ok(StorePicture {
             read_ns,
             segments: segments.into_merge_order(),
+            next_runs: last_runs.into_next(),
             cow_reads: times(&source, |exception| exception.new_chunk),
             real_reads: open(self.real)
                 .ok()
@@ -148,6 +150,7 @@ impl Reader {
 struct Counts {
     picture: StorePicture,
     segments: Segments,
+    last_runs: LastRuns,
     exceptions: u64,
     /// A few exceptions from all over the store, to time reads where the merge will read and write.
     places: Vec<Exception>,
@@ -160,6 +163,7 @@ impl Counts {
         Self {
             picture: StorePicture { chunks_per_cell, cells, ..StorePicture::default() },
             segments: Segments::new(StorePicture::MAX_SEGMENTS),
+            last_runs: LastRuns::default(),
             exceptions: 0,
             places: Vec::new(),
         }
@@ -167,6 +171,7 @@ impl Counts {
 
     fn add(&mut self, placed: Placed) {
         self.segments.add(placed);
+        self.last_runs.add(placed);
         let cell = placed.exception.old_chunk / self.picture.chunks_per_cell;
         if let Some(count) = self.picture.cells.get_mut(cell as usize) {
             *count = count.saturating_add(1);
@@ -179,12 +184,12 @@ impl Counts {
 }
 
 /// An error with its causes, in one line.
-fn in_full(error: &dyn std::error::Error) -> String {
+pub(super) fn in_full(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-fn open(dev: DeviceNumber) -> Result<FileSource, Unread> {
+pub(super) fn open(dev: DeviceNumber) -> Result<FileSource, Unread> {
     let path = nodes::kernel_path(dev).ok_or(Unread::NoNode(dev))?;
     Ok(FileSource::open(&path)?)
 }

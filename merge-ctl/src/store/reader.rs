@@ -119,6 +119,19 @@ impl<S: Source> Store<S> {
         }
     }
 
+    /// Where the store ends, found from the beginning of an area that is known to be in use, or to
+    /// be the next: the status line of a snapshot tells it ([`Usage::metadata`]).
+    ///
+    /// # Errors
+    /// The first fault from there on; a failed read.
+    pub fn end_from(&self, area: u64) -> Result<Place, StoreError> {
+        let mut walk = Exceptions { next: Place { area, entry: 0 }, ..self.exceptions() };
+        for placed in walk.by_ref() {
+            placed?;
+        }
+        Ok(walk.next)
+    }
+
     /// The exceptions before `end`, last first, so as a merge takes them. Ends after an error.
     pub fn backwards(&self, end: Place) -> Backwards<'_, S> {
         Backwards { store: self, entries: self.pieces(Direction::Backwards), end: Some(end) }

@@ -9,7 +9,7 @@ use super::text::wrap;
 use super::theme::Theme;
 
 /// A word and what it means.
-const WORDS: [(&str, &str); 17] = [
+const WORDS: [(&str, &str); 18] = [
     ("q, Ctrl-C", "leave; the merge goes on without merge-ctl"),
     ("Tab, 1…9", "the next merge (Shift-Tab: the one before), one by its number"),
     ("?, Esc", "this help; Ctrl-L paints the screen anew"),
@@ -25,6 +25,7 @@ const WORDS: [(&str, &str); 17] = [
     ("commit", "noting in the store that the run is merged"),
     ("held", "a write into the run in progress: it waits for the merge"),
     ("awaited", "a write begun before the run: the merge waits for it"),
+    ("soon", "a write where one of the next runs will hold writes"),
     ("stall", "a run, or the whole merge, that waits too long"),
     ("p50, p99", "half, or 99 of 100, of the writes were faster than this"),
 ];

@@ -9,7 +9,7 @@
 //! │ last minute, since start, legend,   │ a bar of time and a count   │   │ when wide
 //! │ the run in progress, the last one   │ for each size               │   │
 //! ├ writes: in flight, latency ─────────┴──┬ stalls ──────────────────┤
-//! │ oldest first, held and awaited marked  │ the newest first         │
+//! │ what will be held, then oldest first   │ the newest first         │
 //! ├ map: the origin, cell by cell ─────────┴──────────────────────────┤
 //! ├ verdict: why, or what to do now ──────────────────────────────────┤
 //! └ keys, or a notice ────────────────────────────────────────────────┘

@@ -19,9 +19,10 @@ fn text(width: u16, height: u16, model: &Model) -> String {
 
 type Made = (&'static str, fn() -> Model);
 
-const STATES: [Made; 7] = [
+const STATES: [Made; 8] = [
     ("merging", fixture::merging),
     ("stalled", fixture::stalled),
+    ("announced", fixture::announced),
     ("failed", fixture::failed),
     ("done", fixture::done),
     ("finished", fixture::finished),

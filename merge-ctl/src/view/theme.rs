@@ -96,6 +96,7 @@ impl Theme {
             Relation::Free => Style::new(),
             Relation::Held => self.warn(),
             Relation::Awaited => self.bad(),
+            Relation::Soon { .. } => self.spark(),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Application writes in flight on the origin, the oldest first, and how long writes take now.
+//! Application writes in flight on the origin, the oldest first, how long writes take now, and which
+//! of them the merge will hold before it does.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -7,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::text::{cut, figure, fit, left, part, right, width, wrap};
 use super::theme::Theme;
 use crate::human;
-use crate::model::{Latency, Model, Relation, Write, Writes};
+use crate::model::{Latency, Model, Relation, Upcoming, UpcomingRun, Write, Writes};
 use crate::output::plain;
 
 const AGE: usize = 7;
@@ -25,6 +26,9 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
     if let Some(latencies) = &model.latency {
         lines.push(latency(&latencies.writes_now, room.width, theme));
     }
+    if let Some((runs, coming)) = model.upcoming.as_ref().and_then(Upcoming::first_met) {
+        lines.push(soon(runs, coming, room.width, theme));
+    }
     let rows = usize::from(room.height).saturating_sub(lines.len());
     lines.extend(list(writes, rows, room.width, theme));
     super::lines(frame, room, lines);
@@ -38,6 +42,25 @@ fn title(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
     line
 }
 
+/// The writes that will be held first: `soon held: 4 of fio[4411], in about 2.4 s, for about 1.1 s`.
+fn soon(runs: usize, coming: &UpcomingRun, width: u16, theme: &Theme) -> Line<'static> {
+    let style = theme.relation(Relation::Soon { runs: 0, about_ns: None });
+    let writer = coming.writers.first().map_or_else(String::new, |writer| {
+        format!(" of {}", human::printable(&writer.to_string()))
+    });
+    let text = format!("soon held: {}{writer}", human::count_short(coming.writes));
+    let mut parts = vec![part(0, cut(&text, usize::from(width)), style)];
+    let when = match coming.begins_in_ns {
+        Some(ns) => format!(", in about {}", human::duration(ns)),
+        None => format!(", {}", plain::runs_from_now(runs as u64)),
+    };
+    parts.push(part(1, when, style));
+    if let Some(ns) = coming.lasts_ns {
+        parts.push(part(2, format!(", for about {}", human::duration(ns)), style));
+    }
+    fit(parts, width, 0)
+}
+
 /// How many there are, how many wait for the merge or it for them, and the kernel's own count
 /// where it keeps being another one: `writes in flight: 13, 3 held`.
 pub(super) fn counts(writes: &Writes, width: u16, theme: &Theme) -> Line<'static> {
@@ -45,7 +68,9 @@ pub(super) fn counts(writes: &Writes, width: u16, theme: &Theme) -> Line<'static
         part(1, "writes in flight: ", theme.title()),
         part(0, human::count_short(writes.in_flight), theme.strong()),
     ];
-    for (count, relation) in [(writes.held, Relation::Held), (writes.awaited, Relation::Awaited)] {
+    let soon = Relation::Soon { runs: 0, about_ns: None };
+    let held = [(writes.held, Relation::Held), (writes.awaited, Relation::Awaited)];
+    for (count, relation) in held.into_iter().chain([(writes.soon, soon)]) {
         if count > 0 {
             let text = format!(", {} {}", human::count_short(count), plain::relation(relation));
             parts.push(part(2, text, theme.relation(relation)));

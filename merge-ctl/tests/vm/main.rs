@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
+mod detach;
 mod device_mapper;
 mod differential;
 mod dump;
@@ -17,6 +18,7 @@ mod merge_ctl;
 mod names;
 mod nudge;
 mod plan;
+mod quiet;
 mod refusals;
 mod resume;
 mod runs;

@@ -21,6 +21,7 @@ fn sample(at_s: u64, kernel: KernelView) -> Sample {
         unix_s: at_s,
         kernel,
         store: None,
+        next_runs: None,
         runs: Vec::new(),
         current: None,
         end: None,

@@ -169,6 +169,7 @@ fn sample(at_ns: u64, left_chunks: u64, runs: Vec<Run>) -> Sample {
             suspended: false,
         },
         store: None,
+        next_runs: None,
         runs,
         current: None,
         end: None,

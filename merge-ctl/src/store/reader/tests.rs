@@ -170,6 +170,18 @@ fn a_full_area_wants_another_one() {
 }
 
 #[test]
+fn the_end_is_found_from_any_area_in_use_and_from_the_next() {
+    for exceptions in [0, 1, 31, 32, 40, 64] {
+        let image = Image::written(1, &(0..exceptions).collect::<Vec<u64>>(), |_| false);
+        let store = image.open(None);
+        let end = store.survey(|_| {}).unwrap().end;
+        for area in 0..=end.area {
+            assert_eq!(store.end_from(area).unwrap(), end, "{exceptions} from {area}");
+        }
+    }
+}
+
+#[test]
 fn backwards_notices_what_a_merge_cleared_meanwhile() {
     let mut image = Image::written(1, &(0..40).collect::<Vec<u64>>(), |_| false);
     let end = image.open(None).survey(|_| {}).unwrap().end;
