@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target, Usage, resolve};
+use merge_ctl::harmless;
 use merge_ctl::human;
 use merge_ctl::sample::Owner;
 use merge_ctl::units::DeviceNumber;
@@ -141,7 +142,7 @@ fn to_json(rows: &[Row]) -> serde_json::Result<String> {
         schema: u32,
         devices: &'a [Row],
     }
-    serde_json::to_string(&Answer { schema: SCHEMA, devices: rows }).map(|text| text + "\n")
+    harmless::json(&Answer { schema: SCHEMA, devices: rows }).map(|text| text + "\n")
 }
 
 fn to_table(rows: &[Row]) -> String {

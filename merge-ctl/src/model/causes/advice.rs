@@ -2,6 +2,7 @@
 //! where nothing can, what to do the next time.
 
 use super::slow::Side;
+use crate::harmless::{argument, for_dmsetup};
 use crate::model::{Model, Writer};
 use crate::sample::Owner;
 
@@ -148,7 +149,7 @@ pub(super) fn not_seen(model: &Model) -> Vec<String> {
             .to_owned(),
         format!(
             "See what the snapshot makes of it: merge-ctl plan {}",
-            model.identity.origin_label
+            argument(&model.identity.origin_label)
         ),
     ])
 }
@@ -164,7 +165,7 @@ pub(super) fn suspended(label: &str, device: &str) -> Vec<String> {
 }
 
 pub(super) fn not_finished(model: &Model) -> Vec<String> {
-    let name = &model.identity.origin_label;
+    let name = argument(&model.identity.origin_label);
     if model.identity.finished_here {
         return list(["Wait a moment.".to_owned()]);
     }
@@ -188,8 +189,10 @@ pub(super) fn failed(model: &Model) -> Vec<String> {
     let identity = &model.identity;
     let name = &identity.origin_label;
     let deactivate = match identity.owner {
-        Owner::DeviceMapper => format!("dmsetup remove {}", identity.origin),
-        Owner::Lvm => format!("lvchange -an {name}"),
+        Owner::DeviceMapper => {
+            format!("dmsetup remove {}", for_dmsetup(&identity.origin, identity.origin_dev))
+        }
+        Owner::Lvm => format!("lvchange -an {}", argument(name)),
     };
     list([
         format!("Do NOT suspend or resume {name}: that can overwrite its first chunk."),
@@ -209,8 +212,9 @@ pub(super) fn invalid(model: &Model) -> Vec<String> {
 }
 
 pub(super) fn scheduled(name: &str) -> Vec<String> {
+    let volume = argument(name);
     list([format!(
-        "Stop or unmount what uses {name}, then: lvchange -an {name} && lvchange -ay {name}"
+        "Stop or unmount what uses {name}, then: lvchange -an {volume} && lvchange -ay {volume}"
     )])
 }
 

@@ -1,6 +1,7 @@
 //! What is wrong, or over: decided by the state, whatever the time was spent on.
 
 use super::{Cause, Finding, Value, advice};
+use crate::harmless::for_dmsetup;
 use crate::human;
 use crate::model::{Model, State};
 use crate::sample::{End, Phase};
@@ -41,7 +42,10 @@ fn suspended(model: &Model) -> Finding {
         Some(ns) => finding.with("stalled_ns", Value::Ns(ns)),
         None => finding,
     };
-    finding.advise(advice::suspended(&model.identity.origin_label, &model.identity.origin))
+    finding.advise(advice::suspended(
+        &model.identity.origin_label,
+        &for_dmsetup(&model.identity.origin, model.identity.origin_dev),
+    ))
 }
 
 /// A device below that is suspended: the status line of the origin says nothing of it.
