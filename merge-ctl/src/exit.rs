@@ -54,7 +54,8 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     }
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return match refusal.obstacle {
-            Obstacle::Unfit | Obstacle::InUse => Exit::Refused,
+            Obstacle::Unfit | Obstacle::InUse | Obstacle::AlreadyMerging => Exit::Refused,
+            Obstacle::Missing => Exit::Missing,
             Obstacle::StillMerging => Exit::StillMerging,
             Obstacle::Failed => Exit::Failed,
         };

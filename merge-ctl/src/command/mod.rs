@@ -1,6 +1,7 @@
 //! One thin file a subcommand.
 
 pub(crate) mod begin;
+pub(crate) mod check;
 pub(crate) mod chooser;
 pub(crate) mod dashboard;
 pub(crate) mod dump;

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use merge_ctl::dm::{Control, Host, SnapshotStatus, Usage, holders, resolve};
 use merge_ctl::human;
-use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal, Way};
+use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal};
 use merge_ctl::model::Model;
 use merge_ctl::output::advice;
 use merge_ctl::probe::Probe;
 use merge_ctl::sampler::Sampler;
 
 use super::begin::{Begun, Driver, begin};
+use super::check;
 use super::face::Face;
 use super::live::{self, Following, LeaveSignals};
 use crate::cli::{Output, Start};
@@ -26,19 +27,28 @@ const SCAN_PAUSE: Duration = Duration::from_millis(200);
 
 /// Merges the snapshot and shows it.
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
+    if options.check {
+        return check::run(options);
+    }
     let output = live::output(&options.live)?;
     let control = Control::open()?;
-    if !options.yes && io::stdin().is_terminal() {
+    let asks = !options.yes && io::stdin().is_terminal();
+    // Whoever is asked, and answers yes, has read which snapshots are lost.
+    let lose_siblings = options.lose_siblings || asks;
+    let mut read = Vec::new();
+    if asks {
         let host = settled_host(&control, &options.snapshot)?;
-        if !confirmed(&preflight(&host, &options.snapshot)?)? {
+        let plan = check::gate(&control, &host, &options.snapshot, lose_siblings)?;
+        if !confirmed(&plan)? {
             eprintln!("merge-ctl: nothing was changed");
             return Ok(Exit::Refused.into());
         }
+        read = plan.notes;
     }
     // Looked at anew: much may have changed while somebody thought about the answer.
     let host = settled_host(&control, &options.snapshot)?;
-    let plan = preflight(&host, &options.snapshot)?;
-    for note in &plan.notes {
+    let plan = check::gate(&control, &host, &options.snapshot, lose_siblings)?;
+    for note in plan.notes.iter().filter(|note| !read.contains(note)) {
         eprintln!("merge-ctl: {note}");
     }
     let signals = LeaveSignals::listen()?;
@@ -62,7 +72,7 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
 
 /// The host, once nobody has the devices open any more who only scans them, as lvm2 and udev do;
 /// whoever still has is not gone in a moment.
-fn settled_host(control: &Control, snapshot: &str) -> anyhow::Result<Host> {
+pub(super) fn settled_host(control: &Control, snapshot: &str) -> anyhow::Result<Host> {
     for _ in 1..SCAN_TRIES {
         let host = Host::read(control)?;
         let refusal = preflight(&host, snapshot).err();
@@ -147,8 +157,8 @@ fn confirmed(plan: &Plan<'_>) -> io::Result<bool> {
          has begun cannot be called off.",
         human::bytes(plan.to_merge.bytes())
     )?;
-    if let Way::Lvm { origin_in_use: true, .. } = plan.way {
-        writeln!(err, "{origin} is in use: LVM will begin at its next activation.")?;
+    for warning in &plan.notes {
+        writeln!(err, "{warning}")?;
     }
     write!(err, "Merge? [y/N] ")?;
     err.flush()?;

@@ -6,6 +6,7 @@
 //! names) goes to a terminal only through [`crate::harmless`].
 
 pub mod advice;
+pub mod check;
 pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
