@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
+mod check;
 mod device_mapper;
 mod differential;
 mod dump;
 mod explain;
 mod failures;
+mod hostile;
 mod in_flight;
 mod leaving;
 mod lvm;
