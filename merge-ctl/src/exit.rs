@@ -31,6 +31,28 @@ pub(crate) enum Exit {
     Refused = 8,
 }
 
+impl Exit {
+    /// The worst of several: what somebody has to look at first. Nothing at all is done.
+    pub(crate) fn worst(all: impl IntoIterator<Item = Self>) -> Self {
+        all.into_iter().max_by_key(|exit| exit.rank()).unwrap_or(Self::Done)
+    }
+
+    /// From harmless to bad.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::StillMerging => 1,
+            Self::Stalled => 2,
+            Self::Timeout => 3,
+            Self::Missing => 4,
+            Self::Refused => 5,
+            Self::Usage => 6,
+            Self::Error => 7,
+            Self::Failed => 8,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -76,4 +98,18 @@ fn may_not_open(error: &anyhow::Error) -> bool {
         matches!(error, StoreError::Open { source, .. }
             if source.kind() == io::ErrorKind::PermissionDenied)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_is_what_somebody_has_to_look_at_first() {
+        let worst = |all: &[Exit]| Exit::worst(all.iter().copied());
+        assert_eq!(worst(&[]), Exit::Done);
+        assert_eq!(worst(&[Exit::Done, Exit::StillMerging, Exit::Done]), Exit::StillMerging);
+        assert_eq!(worst(&[Exit::Failed, Exit::Error, Exit::StillMerging]), Exit::Failed);
+        assert_eq!(worst(&[Exit::Refused, Exit::StillMerging]), Exit::Refused);
+    }
 }

@@ -148,8 +148,9 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// How dmsetup is told which device is meant. It reads names in a way of its own unless they are
-/// plain, so others are told by number.
+/// How dmsetup is told which device is meant, to stand behind its command. It reads names in a way of
+/// its own unless they are plain, so others are told by number; and it refuses to answer of a device
+/// whose name it would have written otherwise, unless it is told not to mind.
 pub fn for_dmsetup(name: &str, dev: DeviceNumber) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c);
     let is_word = |c: char| c != '#';
@@ -157,7 +158,7 @@ pub fn for_dmsetup(name: &str, dev: DeviceNumber) -> String {
     {
         return name.to_owned();
     }
-    format!("--major {} --minor {}", dev.major, dev.minor)
+    format!("--manglename none --major {} --minor {}", dev.major, dev.minor)
 }
 
 /// JSON on one line, in which nothing drives a terminal either: what is not harmless is written
@@ -225,7 +226,7 @@ mod tests {
         let dev = DeviceNumber { major: 253, minor: 7 };
         assert_eq!(for_dmsetup("vg-snap", dev), "vg-snap");
         for name in ["", "-x", "a b", "a\\x20b", "#x", "$x", "ü"] {
-            assert_eq!(for_dmsetup(name, dev), "--major 253 --minor 7", "{name}");
+            assert_eq!(for_dmsetup(name, dev), "--manglename none --major 253 --minor 7", "{name}");
         }
     }
 

@@ -12,7 +12,7 @@ use merge_ctl::merge::memory::LockedMemory;
 use merge_ctl::merge::preflight::{Plan, Way};
 use merge_ctl::model::Model;
 
-use super::live::Finisher;
+use super::followed::Finisher;
 
 /// How long lvm2 may take to drop the snapshot once it was told to look.
 const PATIENCE_WITH_LVM: Duration = Duration::from_secs(60);

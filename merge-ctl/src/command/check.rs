@@ -9,33 +9,45 @@ use merge_ctl::dm::resolve::{self, ResolveError};
 use merge_ctl::dm::{Control, Device, DmError, DmErrorKind, Host};
 use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::merge::preflight::facts::LvmView;
-use merge_ctl::merge::preflight::{self, Code, Finding, Obstacle, Plan, Report, gather};
+use merge_ctl::merge::preflight::{self, Code, Finding, Obstacle, Plan, Refusal, Report, gather};
 use merge_ctl::output::check::{self, Checked};
 
 use super::start;
 use crate::cli::Start;
 use crate::exit::Exit;
 
-/// Prints what was found.
+/// Prints what was found, of one snapshot after the other.
 ///
 /// # Errors
-/// Where the name means nothing, or device-mapper gives no answer.
+/// Where a name means nothing, or device-mapper gives no answer.
 pub(crate) fn run(options: &Start) -> anyhow::Result<ExitCode> {
     let control = match Control::open() {
         Ok(control) => control,
-        Err(error) => return print(options, &Report::of(without_control(options, error)?), None),
+        Err(error) => return without_control(options, error),
     };
-    let host = start::settled_host(&control, &options.snapshot)?;
-    match resolve::resolve(&host, &options.snapshot) {
-        Ok(device) => {
-            let report = examine(&control, &host, device);
-            // As `start --yes` would have it.
-            let accepted = !options.yes || options.lose_siblings;
-            let report = if accepted { report } else { report.without_losses() };
-            print(options, &report, Some(device))
+    let host = start::settled_host(&control, &options.snapshots)?;
+    let mut exits = Vec::new();
+    let mut earlier: Vec<Plan<'_>> = Vec::new();
+    for name in &options.snapshots {
+        let (device, mut report) = match resolve::resolve(&host, name) {
+            Ok(device) => (Some(device), examine(&control, &host, device)),
+            Err(error) => (None, Report::of(vec![absent(name, error)?])),
+        };
+        if let Some(plan) = report.plan().cloned() {
+            let same = |it: &&Plan<'_>| it.origin.info.dev == plan.origin.info.dev;
+            if let Some(Refusal { reason, way_out, .. }) =
+                earlier.iter().find(same).map(|other| start::same_origin(other, &plan))
+            {
+                report.add(Finding::stop(Code::SameOrigin, reason, way_out));
+            }
+            earlier.push(plan);
         }
-        Err(error) => print(options, &Report::of(vec![absent(&options.snapshot, error)?]), None),
+        // As `start --yes` would have it.
+        let accepted = !options.yes || options.lose_siblings;
+        let report = if accepted { report } else { report.without_losses() };
+        exits.push(print(options, name, &report, device)?);
     }
+    Ok(Exit::worst(exits).into())
 }
 
 /// Lets a merge begin, or refuses it with all that is in the way. Warnings are the plan's notes.
@@ -65,16 +77,21 @@ fn examine<'a>(control: &Control, host: &'a Host, device: &'a Device) -> Report<
 }
 
 /// What can be said where device-mapper cannot be asked.
-fn without_control(options: &Start, error: DmError) -> anyhow::Result<Vec<Finding>> {
-    match error.kind {
-        DmErrorKind::Privilege => Ok(gather::unprivileged(&options.snapshot)?),
-        DmErrorKind::KernelFeatureMissing => Ok(vec![Finding::stop(
-            Code::Kernel,
-            format!("{error}."),
-            "Without device-mapper there is neither snapshot nor merge.",
-        )]),
-        _ => Err(error.into()),
+fn without_control(options: &Start, error: DmError) -> anyhow::Result<ExitCode> {
+    let mut exits = Vec::new();
+    for name in &options.snapshots {
+        let findings = match error.kind {
+            DmErrorKind::Privilege => gather::unprivileged(name)?,
+            DmErrorKind::KernelFeatureMissing => vec![Finding::stop(
+                Code::Kernel,
+                format!("{error}."),
+                "Without device-mapper there is neither snapshot nor merge.",
+            )],
+            _ => return Err(error.into()),
+        };
+        exits.push(print(options, name, &Report::of(findings), None)?);
     }
+    Ok(Exit::worst(exits).into())
 }
 
 /// What LVM knows of a volume that the kernel has no device of.
@@ -92,13 +109,14 @@ fn absent(given: &str, error: ResolveError) -> Result<Finding, ResolveError> {
 
 fn print(
     options: &Start,
+    given: &str,
     report: &Report<'_>,
     device: Option<&Device>,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Exit> {
     let exit = exit_of(report);
     let label = device.map(Device::label);
     let checked = Checked {
-        snapshot: label.as_deref().unwrap_or(&options.snapshot),
+        snapshot: label.as_deref().unwrap_or(given),
         origin: report.origin.as_deref(),
         owner: device.map(Device::owner),
         to_merge_bytes: report.plan().map(|plan| plan.to_merge.bytes()),
@@ -108,7 +126,7 @@ fn print(
     let text = if options.json { check::json(&checked) + "\n" } else { check::text(&checked) };
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the answer")?;
-    Ok(exit.into())
+    Ok(exit)
 }
 
 fn exit_of(report: &Report<'_>) -> Exit {

@@ -14,7 +14,7 @@ use merge_ctl::harmless;
 use serde_json::Value;
 
 use super::in_flight::StopOnDrop;
-use super::testbed::{AlignedBuffer, BLOCK, Testbed, dmsetup, open_direct, stamp};
+use super::testbed::{AlignedBuffer, BLOCK, Testbed, open_direct, stamp};
 
 /// Colours, ends its line, turns the direction of writing, and is no UTF-8.
 const ORIGIN: &[u8] = b"or\x1b[31mi\n\"'\xff\xe2\x80\xae`id`";
@@ -24,10 +24,11 @@ const SNAPSHOT: &[u8] = b"-sn \x1b]0;x\x07\n$(id)\xc2\x9b2J";
 const COMM: &[u8] = b"\x1b[2J\n'\"\xc2\x9b;rm";
 
 /// dmsetup, which takes names as they are.
-fn dmsetup_raw(arguments: &[&OsStr]) {
+fn dmsetup_raw(arguments: &[&OsStr]) -> Vec<u8> {
     let mut command = Command::new("dmsetup");
     let output = command.args(["--manglename", "none"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 /// A device under another name for as long as this lives.
@@ -237,7 +238,8 @@ fn a_merge_of_hostile_names_is_shown_harmless_and_completes() {
             .spawn_scoped(scope, move || write_until(&path, stopped))
             .unwrap();
         for _ in 0..500 {
-            if dmsetup(&["table"]).contains("snapshot-merge") {
+            let table = dmsetup_raw(&["table".as_ref(), "--".as_ref(), &origin.hostile]);
+            if String::from_utf8_lossy(&table).contains("snapshot-merge") {
                 break;
             }
             thread::sleep(std::time::Duration::from_millis(20));

@@ -90,6 +90,8 @@ codes! {
     ChunkBelowBlock = "chunk-below-block",
     /// Chunks of snapshots of the same origin differ in size.
     ChunkSizesDiffer = "chunk-sizes-differ",
+    /// Another snapshot of the same origin was named before it.
+    SameOrigin = "same-origin",
     /// Somebody has the snapshot open.
     SnapshotInUse = "snapshot-in-use",
     /// Somebody uses the origin who would not survive the merge.
@@ -261,9 +263,10 @@ impl<'a> Report<'a> {
         self.plan.as_ref()
     }
 
-    /// Snapshots that would be, or might be, lost.
-    pub fn losses(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|finding| finding.code.loses_sibling())
+    /// One more finding.
+    pub fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
+        self.findings.sort_by_key(|finding| finding.severity);
     }
 
     /// The same, where nobody has agreed to lose a sibling: then that stops it too.

@@ -62,7 +62,7 @@ fn suspended_below(model: &Model) -> Option<Finding> {
     let sentence = format!("The {what} {label} is suspended: nothing goes on until it is resumed.");
     let finding = Finding::new(Cause::Suspended, sentence)
         .with("suspended", Value::Names(vec![label.clone()]));
-    let device = format!("--major {} --minor {}", dev.major, dev.minor);
+    let device = for_dmsetup("", dev);
     Some(finding.advise(advice::suspended(label, &device)))
 }
 
