@@ -3,6 +3,7 @@
 use super::executor::{Executor, Step};
 use super::preflight::{Obstacle, Refusal, at_rest, refusal};
 use crate::dm::{Device, DmError, Host, SnapshotStatus, Table, Target};
+use crate::harmless::{printable, quoted};
 use crate::units::Sectors;
 
 /// A merge that is done, and what its origin becomes.
@@ -18,7 +19,7 @@ pub struct Finish {
 #[derive(Debug, thiserror::Error)]
 pub enum FinishError {
     /// Nothing was changed.
-    #[error("the merge of {origin} was not finished: {error}\nNothing was changed.")]
+    #[error("the merge of {} was not finished: {error}\nNothing was changed.", printable(origin))]
     NotFinished {
         /// The origin.
         origin: String,
@@ -27,8 +28,10 @@ pub enum FinishError {
     },
     /// The device stays suspended.
     #[error(
-        "{error}\n{origin} IS SUSPENDED with its new table loaded: all I/O on it waits. Try \
-         `dmsetup resume {origin}`."
+        "{error}\n{} IS SUSPENDED with its new table loaded: all I/O on it waits. Try \
+         `dmsetup resume {}`.",
+        printable(origin),
+        quoted(origin)
     )]
     Suspended {
         /// The origin.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::executor::{Executor, Step};
 use crate::dm::control::Removal;
 use crate::dm::{Control, Device, DmError, DmErrorKind, Subject, SuspendOptions, nodes};
+use crate::harmless::printable;
 use crate::units::DeviceNumber;
 
 /// How often a removal is tried again: after a resume udev's helpers look at a device for a moment.
@@ -44,13 +45,17 @@ impl<'a> LiveExecutor<'a> {
 
     fn remove(&mut self, name: &str, dev: Option<DeviceNumber>) -> Result<(), DmError> {
         match self.try_to_remove(subject(name, dev))? {
-            Removal::Deferred => self
-                .notes
-                .push(format!("{name} was opened by somebody; it goes away when it is closed.")),
+            Removal::Deferred => self.notes.push(format!(
+                "{} was opened by somebody; it goes away when it is closed.",
+                printable(name)
+            )),
             Removal::Done => {
                 let forgotten = dev.map(|dev| nodes::forget(name, dev)).transpose();
                 if let Err(error) = forgotten {
-                    self.notes.push(format!("/dev/mapper/{name} could not be unlinked: {error}"));
+                    self.notes.push(format!(
+                        "/dev/mapper/{} could not be unlinked: {error}",
+                        printable(name)
+                    ));
                 }
             }
         }
