@@ -142,6 +142,18 @@ pub(crate) struct Start {
     /// When to begin.
     #[command(flatten)]
     pub(crate) quiet: WhenQuiet,
+    /// Accept that other snapshots of the origin are lost: the merge copies into them, and one that
+    /// is full becomes invalid
+    #[arg(long)]
+    pub(crate) lose_siblings: bool,
+    /// Only say what is in the way and what is worth knowing, and change nothing. The exit status is
+    /// 0 where nothing stops the merge, 8 where something does, 6 where that is a privilege or a part
+    /// of the kernel. The findings are described in docs/preflight.md
+    #[arg(long, conflicts_with_all = ["output", "probes", "interval", "stall_after", "verbose"])]
+    pub(crate) check: bool,
+    /// With --check, print one JSON object
+    #[arg(long, requires = "check")]
+    pub(crate) json: bool,
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,

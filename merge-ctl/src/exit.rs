@@ -80,7 +80,8 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>());
     if let Some(refusal) = refusal {
         return match refusal.obstacle {
-            Obstacle::Unfit | Obstacle::InUse => Exit::Refused,
+            Obstacle::Unfit | Obstacle::InUse | Obstacle::AlreadyMerging => Exit::Refused,
+            Obstacle::Missing => Exit::Missing,
             Obstacle::StillMerging => Exit::StillMerging,
             Obstacle::Failed => Exit::Failed,
         };

@@ -8,6 +8,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use merge_ctl::harmless::printable_lines;
 use tokio::runtime;
 
 use cli::{Cli, Command};
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         if is_broken_pipe(&error) {
             return Exit::Error.into();
         }
-        eprintln!("merge-ctl: {error:#}");
+        eprintln!("merge-ctl: {}", printable_lines(&format!("{error:#}")));
         exit::of(&error).into()
     })
 }

@@ -104,7 +104,9 @@ pub fn plan<S: Source, T: Source>(
         return Ok(Planned { plan: empty(subject, costs), end, runs });
     }
     let chunks = origin_chunks(&subject).or(tallied.highest_old.map(|last| last + 1));
-    let found = further_walks(store, chunks.unwrap_or(0), siblings)?;
+    let jobs =
+        [Job::Replay, Job::Extents].into_iter().chain(siblings.into_iter().map(Job::Sibling));
+    let found = further_walks(store, chunks.unwrap_or(0), jobs)?;
     let known = costs.as_ref().ok();
     let cow = Sectors(subject.cow_bytes / SECTOR_BYTES);
     let work = tallied.work(store.layout().chunk_size().bytes());
@@ -124,6 +126,20 @@ pub fn plan<S: Source, T: Source>(
         subject,
     };
     Ok(Planned { plan, end, runs })
+}
+
+/// What the merge of a store does to the siblings, and nothing more: one walk, or few.
+///
+/// # Errors
+/// A failed read of the store; one in a sibling's makes bounds of exact figures.
+pub fn siblings<S: Source, T: Source>(
+    store: &Store<S>,
+    origin: Sectors,
+    siblings: Vec<Sibling<T>>,
+) -> Result<Vec<SiblingPlan>, StoreError> {
+    let chunks = store.layout().chunk_size().chunks_in(origin);
+    let found = further_walks(store, chunks, siblings.into_iter().map(Job::Sibling))?;
+    Ok(found.siblings)
 }
 
 fn origin_chunks(subject: &Subject) -> Option<u64> {
@@ -183,12 +199,10 @@ enum Job<S> {
 fn further_walks<S: Source, T: Source>(
     store: &Store<S>,
     origin_chunks: u64,
-    siblings: Vec<Sibling<T>>,
+    jobs: impl Iterator<Item = Job<T>>,
 ) -> Result<Found, StoreError> {
     let own = store.layout().chunk_size();
     let mut found = Found::default();
-    let jobs =
-        [Job::Replay, Job::Extents].into_iter().chain(siblings.into_iter().map(Job::Sibling));
     let mut jobs = jobs
         .map(|job| {
             let bytes = match &job {
@@ -274,7 +288,8 @@ impl<S: Source> Count<S> {
 }
 
 impl Fill {
-    fn room(&self, chunk_size: crate::units::ChunkSize, exceptions: Option<u64>) -> u64 {
+    /// How many more chunks it takes, where it holds so many exceptions.
+    pub fn room(&self, chunk_size: crate::units::ChunkSize, exceptions: Option<u64>) -> u64 {
         if !self.persistent {
             return capacity::transient_room(chunk_size, self.total, self.allocated);
         }

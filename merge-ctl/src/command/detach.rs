@@ -37,6 +37,8 @@ pub(crate) use news::{News, Teller};
 
 /// What names the socket to the detached one.
 const DETACHED: &str = "--detached";
+/// What was agreed to here is not asked again there.
+const LOSE_SIBLINGS: &str = "--lose-siblings";
 /// A log is read later, and by the page.
 const INTERVAL: &str = "--interval";
 const SELDOM: &str = "10s";
@@ -52,15 +54,20 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// Where it cannot be started, or dies without a word.
-pub(crate) fn detach(plans: &[Plan<'_>], options: &Start) -> anyhow::Result<ExitCode> {
+pub(crate) fn detach(
+    plans: &[Plan<'_>],
+    options: &Start,
+    lose_siblings: bool,
+) -> anyhow::Result<ExitCode> {
     let plan = plans.first().context("there is nothing to merge")?;
     let inbox =
         Inbox::open().context("cannot make a socket to hear from the detached merge-ctl")?;
     let stem = systemd::stem(&plan.origin.info.name, &plan.origin.info.dev.to_string());
+    let arguments = arguments(env::args_os().skip(1), inbox.path(), lose_siblings);
     let mut home = if Path::new(SYSTEMD).is_dir() {
-        Home::unit(&stem, &plan.origin.label(), inbox.path())?
+        Home::unit(&stem, &plan.origin.label(), &arguments)?
     } else {
-        Home::daemon(&stem, inbox.path())?
+        Home::daemon(&stem, &arguments)?
     };
     let mut caller = home.wait_for_call(&inbox)?;
     let Some((pid, news)) = caller.next()? else {
@@ -86,13 +93,20 @@ pub(crate) fn detach(plans: &[Plan<'_>], options: &Start) -> anyhow::Result<Exit
 
 /// Our own arguments, for a merge-ctl that is detached and tells `socket` of it. They begin with
 /// the subcommand; what comes first after it is ours, so that a `--` of the user does no harm.
-fn arguments(own: impl IntoIterator<Item = OsString>, socket: &Path) -> Vec<OsString> {
+fn arguments(
+    own: impl IntoIterator<Item = OsString>,
+    socket: &Path,
+    lose_siblings: bool,
+) -> Vec<OsString> {
     let mut all: Vec<OsString> = own.into_iter().collect();
     let asked = |name: &str| {
         let mut names = all.iter().take_while(|argument| *argument != "--");
         names.any(|argument| argument.as_bytes().starts_with(name.as_bytes()))
     };
     let mut ours: Vec<OsString> = vec![DETACHED.into(), socket.into()];
+    if lose_siblings && !asked(LOSE_SIBLINGS) {
+        ours.push(LOSE_SIBLINGS.into());
+    }
     if !asked(INTERVAL) {
         ours.extend([INTERVAL, SELDOM].map(OsString::from));
     }
@@ -118,7 +132,7 @@ enum Home {
 }
 
 impl Home {
-    fn unit(stem: &str, label: &str, socket: &Path) -> anyhow::Result<Self> {
+    fn unit(stem: &str, label: &str, own: &[OsString]) -> anyhow::Result<Self> {
         let program = env::current_exe().context("cannot tell where merge-ctl itself is")?;
         if !program.exists() {
             bail!("{} was replaced while it runs: call it once more", program.display());
@@ -128,9 +142,8 @@ impl Home {
         let name = systemd::unit(stem);
         let state = env::var_os(state_dir::VARIABLE).map(|value| (state_dir::VARIABLE, value));
         let environment: Vec<_> = state.into_iter().collect();
-        let own = arguments(env::args_os().skip(1), socket);
         let output = Command::new(run)
-            .args(systemd::arguments(&name, &human::printable(label), &environment, &program, &own))
+            .args(systemd::arguments(&name, &human::printable(label), &environment, &program, own))
             .env_clear()
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
@@ -143,7 +156,7 @@ impl Home {
         Ok(Self::Unit { name })
     }
 
-    fn daemon(stem: &str, socket: &Path) -> anyhow::Result<Self> {
+    fn daemon(stem: &str, arguments: &[OsString]) -> anyhow::Result<Self> {
         let directory = state_dir::lasting().join("log");
         let log = directory.join(format!("{stem}.log"));
         let open = || {
@@ -153,7 +166,7 @@ impl Home {
         let out = open().with_context(|| format!("cannot write {}", log.display()))?;
         let err = out.try_clone()?;
         let child = Command::new("/proc/self/exe")
-            .args(arguments(env::args_os().skip(1), socket))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
@@ -299,7 +312,7 @@ mod tests {
     #[test]
     fn the_detached_one_is_told_whom_to_call_before_anything_else() {
         let detached = |own: &[&str]| {
-            let all = arguments(own.iter().map(OsString::from), Path::new("/run/x"));
+            let all = arguments(own.iter().map(OsString::from), Path::new("/run/x"), false);
             all.into_iter().map(|argument| argument.into_string().unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -310,6 +323,13 @@ mod tests {
             detached(&["start", "--detach", "--interval=1s", "x"]).join(" "),
             "start --detached /run/x --detach --interval=1s x"
         );
+    }
+
+    #[test]
+    fn what_was_agreed_to_is_handed_on() {
+        let own = ["start", "x"].map(OsString::from);
+        let all = arguments(own, Path::new("/run/x"), true);
+        assert!(all.contains(&LOSE_SIBLINGS.into()), "{all:?}");
     }
 
     #[test]

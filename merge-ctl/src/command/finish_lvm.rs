@@ -120,6 +120,9 @@ mod tests {
             active: "active".to_owned(),
             merging: String::new(),
             uuid: String::new(),
+            health: String::new(),
+            vg_attr: "wz--n-".to_owned(),
+            missing_disks: "0".to_owned(),
         };
         let volumes = [
             volume("vg", "data", "Owi-a-s---", ""),

@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod begin;
+pub(crate) mod check;
 pub(crate) mod dashboard;
 pub(crate) mod detach;
 pub(crate) mod dump;
@@ -17,6 +18,7 @@ pub(crate) mod lookout;
 pub(crate) mod monitor;
 pub(crate) mod new_file;
 pub(crate) mod plan;
+pub(crate) mod plans;
 pub(crate) mod quiet;
 pub(crate) mod raw;
 pub(crate) mod recover_failed;

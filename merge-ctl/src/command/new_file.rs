@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use merge_ctl::harmless;
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
@@ -32,14 +33,14 @@ impl NewFile {
     /// the kernel answers.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         if path.file_name().is_none() || path.is_dir() {
-            return Err(Usage(format!("{} is no name for a file", path.display())).into());
+            return Err(Usage(format!("{} is no name for a file", harmless::path(path))).into());
         }
         if path.symlink_metadata().is_ok() {
             return Err(there_already(path).into());
         }
         let temporary = path.with_file_name(format!(".merge-ctl-{}.part", std::process::id()));
         let file = File::options().write(true).create_new(true).open(&temporary);
-        let file = file.with_context(|| format!("cannot create {}", path.display()))?;
+        let file = file.with_context(|| format!("cannot create {}", harmless::path(path)))?;
         Ok(Self { file, temporary, path: path.to_owned(), kept: false })
     }
 
@@ -53,7 +54,7 @@ impl NewFile {
     /// # Errors
     /// As [`Self::create`]: somebody else may have taken the name meanwhile. The file is gone then.
     pub(crate) fn keep(mut self) -> anyhow::Result<()> {
-        let cannot_keep = || format!("cannot write {}", self.path.display());
+        let cannot_keep = || format!("cannot write {}", harmless::path(&self.path));
         self.file.sync_all().with_context(cannot_keep)?;
         match rename(&self.temporary, &self.path) {
             Err(Errno::EXIST) => return Err(there_already(&self.path).into()),
@@ -81,7 +82,7 @@ fn rename(from: &Path, to: &Path) -> rustix::io::Result<()> {
 fn there_already(path: &Path) -> Refusal {
     Refusal {
         obstacle: Obstacle::Unfit,
-        reason: format!("{} is there already", path.display()),
+        reason: format!("{} is there already", harmless::path(path)),
         way_out: "Nothing is ever overwritten: give another name, or remove it first.".to_owned(),
     }
 }
@@ -92,7 +93,7 @@ impl Drop for NewFile {
             return;
         }
         if let Err(error) = std::fs::remove_file(&self.temporary) {
-            eprintln!("merge-ctl: cannot remove {}: {error}", self.temporary.display());
+            eprintln!("merge-ctl: cannot remove {}: {error}", harmless::path(&self.temporary));
         }
     }
 }

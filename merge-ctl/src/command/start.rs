@@ -4,36 +4,34 @@
 //! all. They are begun one after the other; where one cannot begin, those behind it are left as they
 //! are, because what is in its way may be in theirs, and those before it are followed to their end.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::Context;
-use merge_ctl::dm::{Control, Device, Host, SnapshotStatus, Usage, holders, resolve};
-use merge_ctl::human::{self, printable};
-use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal, Way};
+use merge_ctl::dm::{Control, Host, SnapshotStatus, Usage};
+use merge_ctl::human::printable;
+use merge_ctl::merge::preflight::Plan;
 use merge_ctl::probe::Probe;
 use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
 
 use super::attach;
 use super::begin::{Begun, begin};
+use super::check;
 use super::detach::{self, News, Teller};
 use super::face::Face;
 use super::followed::Followed;
 use super::live::{self, LeaveSignals, Live};
+use super::plans;
 use super::quiet::{QuietWait, Waited, still_quiet};
 use super::resume;
 use crate::cli::{Output, Start};
 use crate::exit::{self, Exit};
 
-/// How often a device that is in use is looked at again.
-const SCAN_TRIES: u32 = 8;
-/// Between two such looks.
-const SCAN_PAUSE: Duration = Duration::from_millis(200);
-
 /// Merges the snapshots and shows it.
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
+    if options.check {
+        return check::run(options);
+    }
     let Some(socket) = &options.detached else {
         return start(options, &mut Teller::default()).await;
     };
@@ -55,16 +53,21 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
     if let Some((host, origin)) = begun_by_another(&control, &options.snapshots)? {
         return onlook(control, &host, &origin, options, teller).await;
     }
-    if !options.yes && !detached && io::stdin().is_terminal() {
-        let host = settled_host(&control, &options.snapshots)?;
-        if !confirmed(&preflight(&host, &options.snapshots)?)? {
+    let asks = !options.yes && !detached && io::stdin().is_terminal();
+    // Whoever is asked, and answers yes, has read which snapshots are lost.
+    let lose_siblings = options.lose_siblings || asks;
+    let mut read = Vec::new();
+    if asks || (options.detach && !detached) {
+        let host = plans::settled_host(&control, &options.snapshots)?;
+        let plans = plans::gate(&control, &host, &options.snapshots, lose_siblings)?;
+        if asks && !plans::confirmed(&plans)? {
             eprintln!("merge-ctl: nothing was changed");
             return Ok(Exit::Refused.into());
         }
-    }
-    if options.detach && !detached {
-        let host = settled_host(&control, &options.snapshots)?;
-        return detach::detach(&preflight(&host, &options.snapshots)?, options);
+        if options.detach && !detached {
+            return detach::detach(&plans, options, lose_siblings);
+        }
+        read = plans.into_iter().flat_map(|plan| plan.notes).collect();
     }
     let mut signals = LeaveSignals::listen()?;
     if detached {
@@ -80,8 +83,8 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
             return Ok(exit.into());
         }
         // Looked at anew: much may have changed while somebody thought about the answer.
-        let host = settled_host(&parts.0, &options.snapshots)?;
-        let plans = match preflight(&host, &options.snapshots) {
+        let host = plans::settled_host(&parts.0, &options.snapshots)?;
+        let plans = match plans::gate(&parts.0, &host, &options.snapshots, lose_siblings) {
             Ok(plans) => plans,
             // Another start may have taken the devices just now: what was refused is its doing then.
             Err(error) => match begun_by_another(&parts.0, &options.snapshots)? {
@@ -97,7 +100,7 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
             parts = watch.into_parts();
             continue;
         }
-        for note in plans.iter().flat_map(|plan| &plan.notes) {
+        for note in plans.iter().flat_map(|plan| &plan.notes).filter(|note| !read.contains(*note)) {
             eprintln!("merge-ctl: {note}");
         }
         return merge(options, output, &plans, watch, ready, signals, teller).await;
@@ -112,8 +115,8 @@ async fn until_quiet(
     signals: &mut LeaveSignals,
     teller: &mut Teller,
 ) -> anyhow::Result<Option<Exit>> {
-    let host = settled_host(control, &options.snapshots)?;
-    let plans = preflight(&host, &options.snapshots)?;
+    let host = plans::settled_host(control, &options.snapshots)?;
+    let plans = plans::quick(&host, &options.snapshots)?;
     teller.tell_last(News::Waits);
     match quiet.wait(control, probe, &plans, signals).await? {
         Waited::GoOn => Ok(None),
@@ -187,68 +190,6 @@ async fn onlook(
     teller.tell_last(News::Begun { status: 0, words: String::new() });
     let origin = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
     resume::attach(control, host, origin, &options.live).await
-}
-
-/// The host, once nobody has the devices open any more who only scans them, as lvm2 and udev do;
-/// whoever still has is not gone in a moment.
-fn settled_host(control: &Control, snapshots: &[String]) -> anyhow::Result<Host> {
-    for _ in 1..SCAN_TRIES {
-        let host = Host::read(control)?;
-        let refusal = preflight(&host, snapshots).err();
-        let refusal = refusal.as_ref().and_then(|error| error.downcast_ref::<Refusal>());
-        if refusal.is_none_or(|refusal| refusal.obstacle != Obstacle::InUse) {
-            return Ok(host);
-        }
-        thread::sleep(SCAN_PAUSE);
-    }
-    Ok(Host::read(control)?)
-}
-
-/// Looks at all of them before any is touched.
-fn preflight<'a>(host: &'a Host, snapshots: &[String]) -> anyhow::Result<Vec<Plan<'a>>> {
-    let mut plans: Vec<Plan<'a>> = Vec::new();
-    for snapshot in snapshots {
-        if let Some(origin) = attach::merge_of(host, snapshot) {
-            return Err(merging_already(snapshot, origin).into());
-        }
-        let device = resolve::resolve(host, snapshot)?;
-        // A holder that cannot be found is still in the kernel's count, which is what decides.
-        let holders_of = |dev| holders::holders_of(dev).unwrap_or_default();
-        let plan = preflight::check(host, device, &holders_of)?;
-        if let Some(other) =
-            plans.iter().find(|other| other.origin.info.dev == plan.origin.info.dev)
-        {
-            return Err(same_origin(other, &plan).into());
-        }
-        plans.push(plan);
-    }
-    Ok(plans)
-}
-
-fn merging_already(snapshot: &str, origin: &Device) -> Refusal {
-    Refusal {
-        obstacle: Obstacle::Unfit,
-        reason: format!("{} is being merged already.", printable(snapshot)),
-        way_out: format!("Leave it out; to watch it: merge-ctl monitor {}.", origin.label()),
-    }
-}
-
-/// The kernel merges one snapshot an origin at a time.
-fn same_origin(one: &Plan<'_>, other: &Plan<'_>) -> Refusal {
-    let (first, second) = (one.snapshot.label(), other.snapshot.label());
-    let (reason, way_out) = if one.snapshot.info.dev == other.snapshot.info.dev {
-        (format!("{first} is named twice."), "Name it once.".to_owned())
-    } else {
-        (
-            format!(
-                "{first} and {second} are snapshots of one origin, {}: one merge an origin at a \
-                 time, and what is merged last is what stays.",
-                one.origin.label()
-            ),
-            format!("Merge {first}, and {second} in its turn, once that merge has ended."),
-        )
-    };
-    Refusal { obstacle: Obstacle::Unfit, reason, way_out }
 }
 
 /// Everything that is needed to follow the merges, made before the first of them begins, so that
@@ -379,37 +320,4 @@ fn tell_left_out(snapshots: &[String]) {
 
 fn not_begun(snapshots: &[String]) -> Option<String> {
     (!snapshots.is_empty()).then(|| format!("not begun, and unchanged: {}", snapshots.join(", ")))
-}
-
-/// Asks whether the user means it.
-fn confirmed(plans: &[Plan<'_>]) -> io::Result<bool> {
-    let mut err = io::stderr().lock();
-    write!(err, "{}", question(plans))?;
-    err.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// What will happen, and whether it shall.
-fn question(plans: &[Plan<'_>]) -> String {
-    let mut text = String::new();
-    for plan in plans {
-        let (origin, snapshot) =
-            (printable(&plan.origin.label()), printable(&plan.snapshot.label()));
-        text.push_str(&format!(
-            "{origin} will be rolled back to {snapshot}: {} are copied back. What was written to \
-             {origin} since the snapshot was taken is lost, {snapshot} goes away, and a merge that \
-             has begun cannot be called off.\n",
-            human::bytes(plan.to_merge.bytes())
-        ));
-        if let Way::Lvm { origin_in_use: true, .. } = plan.way {
-            text.push_str(&format!("{origin} is in use: LVM will begin at its next activation.\n"));
-        }
-    }
-    text.push_str(&match plans.len() {
-        1 => "Merge? [y/N] ".to_owned(),
-        count => format!("Merge all {count}? [y/N] "),
-    });
-    text
 }

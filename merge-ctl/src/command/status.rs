@@ -11,6 +11,7 @@ use std::io::Write as _;
 
 use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target, Usage, resolve};
+use merge_ctl::harmless;
 use merge_ctl::human;
 use merge_ctl::merge::journal;
 use merge_ctl::safe_path;
@@ -188,7 +189,7 @@ fn state(kind: &str, status: Option<&SnapshotStatus>) -> &'static str {
 }
 
 fn to_json(answer: &Answer) -> serde_json::Result<String> {
-    serde_json::to_string(answer).map(|text| text + "\n")
+    harmless::json(answer).map(|text| text + "\n")
 }
 
 fn to_text(answer: &Answer) -> String {

@@ -17,6 +17,7 @@ use merge_ctl::dm::target::Persistence;
 use merge_ctl::dm::{
     Control, Device, DmError, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, disk_stats, nodes,
 };
+use merge_ctl::harmless;
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::store::{AnySource, Opened, Store};
 use merge_ctl::units::{ChunkSize, DeviceNumber, Sectors};
@@ -136,7 +137,7 @@ impl Subject {
     fn of_path(path: &Path) -> anyhow::Result<Self> {
         let source = AnySource::open(path)?;
         let origin_size = source.origin_size();
-        Ok(Self { label: path.display().to_string(), source, origin_size, devices: None })
+        Ok(Self { label: harmless::path(path), source, origin_size, devices: None })
     }
 
     /// Of a snapshot's device, or a merging origin's, whose table has these arguments.
@@ -241,15 +242,16 @@ fn disk(dev: DeviceNumber) -> anyhow::Result<Disk> {
 
 /// As it was named, or as it is called where it was named by its number.
 fn plain_label(given: &str, host: &Host, dev: DeviceNumber) -> String {
-    host.by_dev(dev).map_or_else(|| given.to_owned(), Device::label)
+    host.by_dev(dev).map_or_else(|| harmless::printable(given), Device::label)
 }
 
 fn cannot_ask(given: &str, node: Option<DeviceNumber>, error: DmError) -> anyhow::Error {
     let what = if node.is_some() {
-        format!("whose exceptions are on {given} is not known")
+        format!("whose exceptions are on {} is not known", harmless::quoted(given))
     } else {
         let path = Path::new(given);
-        let file = wrong_file(path).unwrap_or_else(|| format!("there is no file {given}"));
+        let file = wrong_file(path)
+            .unwrap_or_else(|| format!("there is no file {}", harmless::quoted(given)));
         format!("{file}, and whether a device is called so is not known")
     };
     anyhow::Error::new(error).context(what)
@@ -259,10 +261,11 @@ fn cannot_ask(given: &str, node: Option<DeviceNumber>, error: DmError) -> anyhow
 fn wrong_file(path: &Path) -> Option<String> {
     let kind = path.metadata().ok()?.file_type();
     if kind.is_dir() {
-        return Some(format!("{} is a directory", path.display()));
+        return Some(format!("{} is a directory", harmless::path(path)));
     }
     let is_wrong = !kind.is_file() && !kind.is_block_device();
-    is_wrong.then(|| format!("{} is neither a regular file nor a block device", path.display()))
+    is_wrong
+        .then(|| format!("{} is neither a regular file nor a block device", harmless::path(path)))
 }
 
 fn not_found(path: &Path, error: &find::NotFound) -> String {

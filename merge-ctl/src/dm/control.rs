@@ -17,6 +17,7 @@ use super::error::{DmError, Operation};
 use super::ioctl::{Buffer, Command, HEADER_BYTES, Header, flag, text_at, u32_at, u64_at};
 use super::status::SnapshotStatus;
 use super::target::{Table, TableLine, Target};
+use crate::harmless;
 use crate::units::{DeviceNumber, Sectors};
 
 const CONTROL_PATH: &str = "/dev/mapper/control";
@@ -528,7 +529,7 @@ impl Request {
 fn table_bytes(table: &Table) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     for line in &table.0 {
-        let (kind, params) = (line.target.kind(), line.target.params());
+        let (kind, params) = (line.target.kind(), harmless::to_bytes(&line.target.params()));
         if kind.len() >= TYPE_BYTES {
             return None;
         }
@@ -540,7 +541,7 @@ fn table_bytes(table: &Table) -> Option<Vec<u8>> {
         bytes.extend_from_slice(&(length as u32).to_ne_bytes());
         bytes.extend_from_slice(kind.as_bytes());
         bytes.resize(end - length + TARGET_SPEC_BYTES, 0);
-        bytes.extend_from_slice(params.as_bytes());
+        bytes.extend_from_slice(&params);
         bytes.resize(end, 0);
     }
     Some(bytes)

@@ -8,6 +8,7 @@ use std::fmt;
 
 use rustix::io::Errno;
 
+use crate::harmless;
 use crate::units::DeviceNumber;
 
 /// What was asked of device-mapper.
@@ -109,7 +110,7 @@ impl fmt::Display for DmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "device-mapper: cannot {}", self.operation)?;
         if !self.device.is_empty() {
-            write!(f, " {}", self.device)?;
+            write!(f, " {}", harmless::printable(&self.device))?;
         }
         if let Some(errno) = self.errno {
             write!(f, ": {errno}")?;

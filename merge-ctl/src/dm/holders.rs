@@ -5,13 +5,16 @@
 //! kernel's open count, so an empty list does not prove that nobody holds it. Processes that
 //! end during the search are not in it.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::nodes;
+use crate::harmless;
 use crate::units::DeviceNumber;
 
 /// Somebody who holds a block device open.
@@ -41,10 +44,10 @@ pub enum Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Mount { path } => write!(f, "mounted on {}", path.display()),
+            Self::Mount { path } => write!(f, "mounted on {}", harmless::path(path)),
             Self::Swap => f.write_str("used as swap"),
-            Self::Device { name } => write!(f, "below {name}"),
-            Self::Process { comm, pid } => write!(f, "{comm}[{pid}]"),
+            Self::Device { name } => write!(f, "below {}", harmless::printable(name)),
+            Self::Process { comm, pid } => write!(f, "{}[{pid}]", harmless::printable(comm)),
         }
     }
 }
@@ -70,7 +73,7 @@ impl fmt::Display for Holders {
 /// # Errors
 /// Where `/proc` cannot be read.
 pub fn holders_of(dev: DeviceNumber) -> io::Result<Holders> {
-    let mut holders = mounts_of(&fs::read_to_string("/proc/self/mountinfo")?, dev);
+    let mut holders = mounts_of(&read(Path::new("/proc/self/mountinfo"))?, dev);
     if is_swap(&read_if_there(Path::new("/proc/swaps"))?, dev) {
         holders.push(Holder::Swap);
     }
@@ -79,8 +82,13 @@ pub fn holders_of(dev: DeviceNumber) -> io::Result<Holders> {
     Ok(Holders(holders))
 }
 
+/// Any bytes: a path or a name in it need not be UTF-8.
+fn read(path: &Path) -> io::Result<String> {
+    fs::read(path).map(|bytes| harmless::from_bytes(&bytes))
+}
+
 fn read_if_there(path: &Path) -> io::Result<String> {
-    match fs::read_to_string(path) {
+    match read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         other => other,
     }
@@ -93,16 +101,21 @@ fn mounts_of(mountinfo: &str, dev: DeviceNumber) -> Vec<Holder> {
     let mount = |line: &str| {
         let mut words = line.split(' ').skip(2);
         let is_it = words.next()? == wanted;
-        let path = PathBuf::from(unescape(words.nth(1)?));
+        let path = path_of(words.nth(1)?);
         is_it.then_some(Holder::Mount { path })
     };
     mountinfo.lines().filter_map(mount).collect()
 }
 
+fn path_of(word: &str) -> PathBuf {
+    PathBuf::from(OsString::from_vec(unescape(word)))
+}
+
 /// `\040` and its like, as `mangle_path` in `fs/seq_file.c` writes them.
-fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> Vec<u8> {
+    let text = harmless::to_bytes(text);
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text.as_slice();
     while let Some((&first, after)) = rest.split_first() {
         let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
         let escaped = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
@@ -117,16 +130,16 @@ fn unescape(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }
 
 fn is_swap(swaps: &str, dev: DeviceNumber) -> bool {
-    let path = |line: &str| line.split_ascii_whitespace().next().map(unescape);
+    let path = |line: &str| line.split_ascii_whitespace().next().map(path_of);
     swaps
         .lines()
         .skip(1)
         .filter_map(path)
-        .any(|path| nodes::block_device_of(Path::new(&path)).is_ok_and(|found| found == Some(dev)))
+        .any(|path| nodes::block_device_of(&path).is_ok_and(|found| found == Some(dev)))
 }
 
 fn devices_above(sys_dev_block: &Path, dev: DeviceNumber) -> io::Result<Vec<Holder>> {
@@ -141,7 +154,7 @@ fn devices_above(sys_dev_block: &Path, dev: DeviceNumber) -> io::Result<Vec<Hold
         let entry = entry?;
         let kernel_name = entry.file_name().to_string_lossy().into_owned();
         let dm_name = read_if_there(&entry.path().join("dm/name"))?;
-        let name = if dm_name.is_empty() { kernel_name } else { dm_name.trim_end().to_owned() };
+        let name = if dm_name.is_empty() { kernel_name } else { one_line(&dm_name) };
         holders.push(Holder::Device { name });
     }
     Ok(holders)
@@ -156,11 +169,16 @@ fn processes_with(dev: DeviceNumber) -> io::Result<Vec<Holder>> {
         };
         if pid != std::process::id() && has_open(&entry.path().join("fd"), dev) {
             // The process may end at any moment; its number is still worth telling.
-            let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            holders.push(Holder::Process { comm: comm.trim_end().to_owned(), pid });
+            let comm = read(&entry.path().join("comm")).unwrap_or_default();
+            holders.push(Holder::Process { comm: one_line(&comm), pid });
         }
     }
     Ok(holders)
+}
+
+/// Without the newline that the kernel adds; one before it belongs to the name.
+fn one_line(text: &str) -> String {
+    text.strip_suffix('\n').unwrap_or(text).to_owned()
 }
 
 /// Whether one of a process's files is the device. A process that ended, or that may not be looked
@@ -188,9 +206,9 @@ mod tests {
 
     #[test]
     fn broken_escapes_stay() {
-        assert_eq!(unescape("a\\04"), "a\\04");
-        assert_eq!(unescape("a\\0é"), "a\\0é");
-        assert_eq!(unescape("\\134040"), "\\040");
+        assert_eq!(unescape("a\\04"), b"a\\04");
+        assert_eq!(unescape("a\\0é"), "a\\0é".as_bytes());
+        assert_eq!(unescape("\\134040"), b"\\040");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::control::{Control, DeviceId, DeviceInfo, Slot};
 use super::error::{DmError, DmErrorKind};
 use super::status::SnapshotStatus;
 use super::target::{SnapshotArgs, Table, Target};
+use crate::harmless;
 use crate::lvm::names::{self, Layer, VolumeName, VolumeUuid};
 use crate::sample::Owner;
 use crate::units::{DeviceNumber, Sectors};
@@ -23,9 +24,10 @@ pub struct Device {
 }
 
 impl Device {
-    /// What its users call it: `vg/lv` where it is LVM's, else the device-mapper name.
+    /// What its users call it: `vg/lv` where it is LVM's, else the device-mapper name. Printable.
     pub fn label(&self) -> String {
-        self.volume().map_or_else(|| self.info.name.clone(), |volume| volume.to_string())
+        let volume = self.volume().map(|volume| volume.to_string());
+        harmless::printable(volume.as_ref().unwrap_or(&self.info.name))
     }
 
     /// The logical volume, where it is one.

@@ -13,6 +13,8 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, opcode};
 
+use crate::harmless;
+
 /// Bytes of the header (`sizeof(struct dm_ioctl)`), and so where data begins.
 pub(super) const HEADER_BYTES: usize = 312;
 /// Bytes of a device name, its closing NUL included (`DM_NAME_LEN`).
@@ -87,7 +89,8 @@ impl Buffer {
     /// # Errors
     /// `NAMETOOLONG` where name or UUID do not fit with their closing NUL.
     pub(super) fn new(header: &Header, data: &[u8], total_bytes: usize) -> Result<Self, Errno> {
-        if header.name.len() >= NAME_BYTES || header.uuid.len() >= UUID_BYTES {
+        let (name, uuid) = (harmless::to_bytes(&header.name), harmless::to_bytes(&header.uuid));
+        if name.len() >= NAME_BYTES || uuid.len() >= UUID_BYTES {
             return Err(Errno::NAMETOOLONG);
         }
         let mut bytes = vec![0; total_bytes.max(HEADER_BYTES + data.len())];
@@ -99,8 +102,8 @@ impl Buffer {
         put(&mut bytes, FLAGS_AT, &header.flags.to_ne_bytes());
         put(&mut bytes, EVENT_NR_AT, &header.event_nr.to_ne_bytes());
         put(&mut bytes, DEV_AT, &header.dev.to_ne_bytes());
-        put(&mut bytes, NAME_AT, header.name.as_bytes());
-        put(&mut bytes, UUID_AT, header.uuid.as_bytes());
+        put(&mut bytes, NAME_AT, &name);
+        put(&mut bytes, UUID_AT, &uuid);
         put(&mut bytes, HEADER_BYTES, data);
         Ok(Self(bytes))
     }
@@ -177,11 +180,11 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|raw| u64::from_ne_bytes(*raw))
 }
 
-/// The text at a place, up to its NUL or the end of the bytes.
+/// The text at a place, up to its NUL or the end of the bytes. Names may be any bytes.
 pub(super) fn text_at(bytes: &[u8], at: usize) -> String {
     let text = bytes.get(at..).unwrap_or_default();
     let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
-    String::from_utf8_lossy(&text[..end]).into_owned()
+    harmless::from_bytes(&text[..end])
 }
 
 #[cfg(test)]

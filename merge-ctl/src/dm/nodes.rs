@@ -4,13 +4,16 @@
 //! What always holds: only a node directly in `/dev/mapper` is changed, only one that stands for the
 //! very device that was created or removed, and never a symbolic link (those are udev's).
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode};
 
+use crate::harmless;
 use crate::units::DeviceNumber;
 
 const DIRECTORY: &str = "/dev/mapper";
@@ -33,7 +36,10 @@ pub fn ensure(name: &str, dev: DeviceNumber) -> io::Result<PathBuf> {
     if path.exists() {
         return match block_device_of(&path)? {
             Some(found) if found == dev => Ok(path),
-            _ => Err(io::Error::other(format!("{} is not device {dev}", path.display()))),
+            _ => Err(io::Error::other(format!(
+                "{} is not device {dev}",
+                harmless::printable(&path.to_string_lossy())
+            ))),
         };
     }
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
@@ -90,7 +96,7 @@ fn path_of(directory: &Path, name: &str) -> io::Result<PathBuf> {
             format!("{name:?} is no device name"),
         ));
     }
-    Ok(directory.join(name))
+    Ok(directory.join(OsString::from_vec(harmless::to_bytes(name))))
 }
 
 #[cfg(test)]

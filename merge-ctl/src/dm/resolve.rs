@@ -1,6 +1,9 @@
 //! Names as people give them: `vg/lv`, `/dev/vg/lv`, `/dev/mapper/x`, a device-mapper name,
 //! `/dev/dm-3`.
 //!
+//! A name may also be given as merge-ctl and dmsetup print it, with `\xNN` for a byte that is better
+//! not printed; where a device is really called so, that one is meant.
+//!
 //! What always holds: the path of an existing node decides by its device number, every other form
 //! by one device-mapper name. The core is pure; looking a path up is passed in.
 
@@ -9,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::host::{Device, Host};
 use super::nodes;
+use crate::harmless::{printable, quoted, unescape};
 use crate::lvm::names::VolumeName;
 use crate::units::DeviceNumber;
 
@@ -19,7 +23,7 @@ const MOST_SUGGESTED: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     /// Nothing is called so.
-    #[error("no device-mapper device is called {given:?} ({tried}){suggestion}")]
+    #[error("no device-mapper device is called {} ({tried}){suggestion}", quoted(given))]
     NotFound {
         /// What was given.
         given: String,
@@ -29,7 +33,7 @@ pub enum ResolveError {
         suggestion: String,
     },
     /// The path leads to a device that is not of device-mapper.
-    #[error("{given} is device {dev}, which is not one of device-mapper{suggestion}")]
+    #[error("{} is device {dev}, which is not one of device-mapper{suggestion}", quoted(given))]
     NotDeviceMapper {
         /// What was given.
         given: String,
@@ -67,7 +71,8 @@ pub fn resolve_with<'a>(
         });
     }
     let reading = reading(given);
-    let named = reading.as_ref().and_then(|name| host.by_name(name));
+    let as_printed = |name: &String| host.by_name(&unescape(name));
+    let named = reading.as_ref().and_then(|name| host.by_name(name).or_else(|| as_printed(name)));
     named.or_else(|| by_kernel_name(host, given, look_up)).ok_or_else(|| ResolveError::NotFound {
         given: given.into(),
         tried: tried(given, reading.as_deref()),
@@ -102,7 +107,7 @@ pub fn reading(given: &str) -> Option<String> {
 
 fn tried(given: &str, reading: Option<&str>) -> String {
     let no_path = given.starts_with('/').then(|| "no block device is at that path".to_owned());
-    let no_name = reading.map(|name| format!("looked for the name {name}"));
+    let no_name = reading.map(|name| format!("looked for the name {}", printable(name)));
     let tried: Vec<_> = no_path.into_iter().chain(no_name).collect();
     if tried.is_empty() {
         return "it is neither a name, nor vg/lv, nor a path below /dev".to_owned();
@@ -192,6 +197,30 @@ mod tests {
         assert!(message("a/b/c").contains("neither a name"));
         let empty = resolve_with(&Host::default(), "x", look_up).unwrap_err().to_string();
         assert!(empty.contains("no snapshot and no origin"), "{empty}");
+    }
+
+    #[test]
+    fn a_name_as_it_is_printed_means_the_device() {
+        let mut host = picture();
+        let names = ["a\u{1b}[31m \n\"b", "c\u{ef9f}", "d\\x0a", "d\n"];
+        for (device, name) in host.devices.iter_mut().zip(names) {
+            device.info.name = name.to_owned();
+            device.info.uuid.clear();
+        }
+        for (given, name) in [
+            (names[0], names[0]),
+            ("a\\x1b[31m \\x0a\"b", names[0]),
+            ("/dev/mapper/a\\x1b\\x5b31m\\x20\\x0a\\x22b", names[0]),
+            ("c\\x9f", names[1]),
+            ("c\u{ef9f}", names[1]),
+            ("d\\x0a", names[2]),
+            ("d\n", names[3]),
+        ] {
+            let found = resolve_with(&host, given, |_| None).map(|device| &*device.info.name);
+            assert_eq!(found, Ok(name), "{given:?}");
+        }
+        let error = resolve_with(&host, "\u{1b}[2J", |_| None).unwrap_err().to_string();
+        assert!(!error.chars().any(char::is_control), "{error:?}");
     }
 
     #[test]

@@ -2,25 +2,34 @@
 //!
 //! What always holds: a command is run as `lvm COMMAND …` with its output captured; a failure
 //! carries the command line, the exit status and lvm2's words. Nothing is asked on a terminal.
+//! lvm2 is run by [`crate::program`]'s rules: by absolute path, in an environment that is made anew.
+//! Of ours it gets [`KEPT`] only. Names of volumes stand behind `--` and hold only what lvm2 allows
+//! in names, so that none can be an option, a tag or another volume.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use serde::Deserialize;
 
-/// Where lvm2 is even when it is not on the `PATH`, as in an `su` session.
-const USUAL_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
+use crate::{harmless, program};
+
+/// What lvm2 is told of our environment: where its configuration is, and whether there is a udev to
+/// wait for (a rescue system has none, and lvm2 would wait for ever).
+pub const KEPT: [&str; 2] = ["LVM_SYSTEM_DIR", "DM_DISABLE_UDEV"];
 /// What `lvs` is asked for.
-const COLUMNS: &str = "vg_name,lv_name,lv_attr,segtype,origin,lv_active,lv_merging,lv_uuid";
+const COLUMNS: &str = "vg_name,lv_name,lv_attr,segtype,origin,lv_active,lv_merging,lv_uuid,\
+    lv_health_status,vg_attr,vg_missing_pv_count";
 
 /// A command of lvm2 that could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum LvmError {
     /// lvm2 is not there.
-    #[error("lvm2 is not installed: no `lvm` on the PATH, in /usr/sbin or in /sbin")]
+    #[error("lvm2 is not installed: no `lvm` in /usr/sbin, /usr/bin, /sbin, /bin or on the PATH")]
     Missing,
+    /// What is no name in lvm2.
+    #[error("{} is no name that lvm2 would give", harmless::quoted(.0))]
+    Name(String),
     /// It could not be started.
     #[error("cannot run `{command}`")]
     Start {
@@ -85,11 +94,47 @@ pub struct Volume {
     /// Its UUID, with hyphens.
     #[serde(rename = "lv_uuid")]
     pub uuid: String,
+    /// `partial` where a disk of it is missing; empty where all is well.
+    #[serde(rename = "lv_health_status", default)]
+    pub health: String,
+    /// The group's attribute letters (vgs(8)).
+    #[serde(rename = "vg_attr", default)]
+    pub vg_attr: String,
+    /// How many disks of the group are missing.
+    #[serde(rename = "vg_missing_pv_count", default)]
+    pub missing_disks: String,
 }
 
 impl Volume {
     fn volume_type(&self) -> char {
         self.attr.chars().next().unwrap_or('-')
+    }
+
+    /// Whether lvm2 has locked it against changes, as `pvmove` does while it moves a part of it.
+    pub fn is_locked(&self) -> bool {
+        self.attr.chars().nth(2).is_some_and(|letter| letter.is_ascii_uppercase())
+    }
+
+    /// Whether its group is exported: nobody may use it on this host.
+    pub fn is_in_exported_group(&self) -> bool {
+        self.vg_attr.chars().nth(2) == Some('x')
+    }
+
+    /// Whether its group may not be changed.
+    pub fn is_in_read_only_group(&self) -> bool {
+        self.vg_attr.starts_with('r')
+    }
+
+    /// Whether it has a device.
+    pub fn is_active(&self) -> bool {
+        self.active == "active"
+    }
+
+    /// Whether a disk of its group is missing.
+    pub fn is_in_partial_group(&self) -> bool {
+        self.vg_attr.chars().nth(3) == Some('p')
+            || self.health == "partial"
+            || self.missing_disks.parse::<u32>().is_ok_and(|missing| missing > 0)
     }
 
     /// Whether it is a thin volume: "merging" one swaps it for its origin and copies nothing.
@@ -125,25 +170,17 @@ impl Lvm {
     /// # Errors
     /// [`LvmError::Missing`].
     pub fn find() -> Result<Self, LvmError> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let usual = USUAL_DIRECTORIES.iter().map(PathBuf::from);
-        std::env::split_paths(&path)
-            .filter(|directory| !directory.as_os_str().as_bytes().is_empty())
-            .chain(usual)
-            .map(|directory| directory.join("lvm"))
-            .find(|program| program.is_file())
-            .map(|program| Self { program })
-            .ok_or(LvmError::Missing)
+        program::find("lvm").map(|program| Self { program }).ok_or(LvmError::Missing)
     }
 
     /// `lvconvert --merge`, without waiting for the end. lvm2 leaves a process behind (or tells
     /// lvmpolld) that looks every 15 s whether the merge is done; see [`Lvm::poll`].
     ///
     /// # Errors
-    /// [`LvmError::Failed`], with lvm2's reasons.
+    /// [`LvmError::Failed`], with lvm2's reasons; [`LvmError::Name`].
     pub fn merge_in_background(&self, vg: &str, snapshot: &str) -> Result<MergeStart, LvmError> {
-        let volume = format!("{vg}/{snapshot}");
-        let words = self.run(&["lvconvert", "--merge", "--background", "--yes", &volume])?;
+        let volume = path(vg, snapshot)?;
+        let words = self.run(&["lvconvert", "--merge", "--background", "--yes", "--", &volume])?;
         Ok(if words.contains("next activation") {
             MergeStart::AtNextActivation(words)
         } else {
@@ -158,11 +195,11 @@ impl Lvm {
     /// answer that it polls already and keep its 15 s, so it is passed by.
     ///
     /// # Errors
-    /// [`LvmError::Failed`].
+    /// [`LvmError::Failed`], [`LvmError::Name`].
     pub fn poll(&self, vg: &str, origin: &str) -> Result<(), LvmError> {
-        let volume = format!("{vg}/{origin}");
-        self.run(&["lvchange", "--poll", "y", "--config", "global/use_lvmpolld=0", &volume])
-            .map(drop)
+        let volume = path(vg, origin)?;
+        let poll = ["lvchange", "--poll", "y", "--config", "global/use_lvmpolld=0", "--", &volume];
+        self.run(&poll).map(drop)
     }
 
     /// Takes a volume down, and its snapshots with it.
@@ -187,10 +224,25 @@ impl Lvm {
     /// # Errors
     /// [`LvmError::Failed`], [`LvmError::Report`].
     pub fn volumes(&self) -> Result<Vec<Volume>, LvmError> {
-        let arguments = ["lvs", "--all", "--reportformat", "json", "--options", COLUMNS];
-        let text = self.capture(&arguments)?.0;
+        self.report(&["lvs", "--all", "--reportformat", "json", "--options", COLUMNS])
+    }
+
+    /// The logical volumes of one group, hidden ones too. Changes nothing, takes no lock that
+    /// another command of lvm2 would wait for, and reads the disks.
+    ///
+    /// # Errors
+    /// As [`Lvm::volumes`]; [`LvmError::Name`].
+    pub fn volumes_of(&self, vg: &str) -> Result<Vec<Volume>, LvmError> {
+        let name = name(vg)?;
+        // Without the lock: a look must neither wait for lvm2 nor make it wait.
+        let look = ["lvs", "--all", "--readonly", "--reportformat", "json", "--options", COLUMNS];
+        self.report(&[&look[..], &["--", name]].concat())
+    }
+
+    fn report(&self, arguments: &[&str]) -> Result<Vec<Volume>, LvmError> {
+        let text = self.capture(arguments)?.0;
         parse_volumes(&text)
-            .map_err(|source| LvmError::Report { command: self.command_line(&arguments), source })
+            .map_err(|source| LvmError::Report { command: self.command_line(arguments), source })
     }
 
     /// Runs a command and gives what it said.
@@ -206,9 +258,8 @@ impl Lvm {
         let failed = |source| LvmError::Start { command: self.command_line(arguments), source };
         let mut out = memory_file().map_err(failed)?;
         let mut err = memory_file().map_err(failed)?;
-        let status = Command::new(&self.program)
+        let status = program::command(&self.program, &KEPT)
             .args(arguments)
-            .env("LC_ALL", "C")
             .env("LVM_SUPPRESS_FD_WARNINGS", "1")
             .stdin(Stdio::null())
             .stdout(out.try_clone().map_err(failed)?)
@@ -225,8 +276,24 @@ impl Lvm {
     }
 
     fn command_line(&self, arguments: &[&str]) -> String {
-        format!("{} {}", self.program.display(), arguments.join(" "))
+        let words: Vec<String> = arguments.iter().map(|word| harmless::quoted(word)).collect();
+        format!("{} {}", harmless::path(&self.program), words.join(" "))
     }
+}
+
+/// A volume as lvm2's commands take it.
+fn path(vg: &str, lv: &str) -> Result<String, LvmError> {
+    Ok(format!("{}/{}", name(vg)?, name(lv)?))
+}
+
+/// A name as lvm2 allows it (lvm(8), "Valid names"), so that it is taken for nothing else.
+fn name(name: &str) -> Result<&str, LvmError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+_.-".contains(c);
+    let is_name = !name.is_empty()
+        && !name.starts_with('-')
+        && ![".", ".."].contains(&name)
+        && name.chars().all(allowed);
+    is_name.then_some(name).ok_or_else(|| LvmError::Name(name.to_owned()))
 }
 
 /// A file in memory that goes with its last user, closed on exec.
@@ -249,7 +316,7 @@ fn without_noise(text: &str) -> String {
         line.is_empty() || line.starts_with("WARNING:") || line.starts_with("File descriptor ")
     };
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !is_noise(line)).collect();
-    lines.join(" ")
+    harmless::printable(&lines.join(" "))
 }
 
 fn parse_volumes(text: &str) -> Result<Vec<Volume>, serde_json::Error> {
@@ -313,6 +380,34 @@ mod tests {
         let text = error.unwrap_err().to_string();
         assert!(text.contains("/bin/sh -c") && text.contains("exit status: 5"), "{text}");
         assert!(text.ends_with("No such volume"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_given_to_lvm2() {
+        assert_eq!(path("my-vg", "a+b_c.d").unwrap(), "my-vg/a+b_c.d");
+        for odd in ["", "-vg", "@tag", "a/b", "a b", "..", "a\u{1b}", "é"] {
+            let error = path(odd, "lv").unwrap_err().to_string();
+            assert!(error.contains("no name") && !error.contains('\u{1b}'), "{error:?}");
+            path("vg", odd).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn letters_tell_what_stands_in_the_way() {
+        let volume = |attr: &str, vg_attr: &str, missing: &str| -> Volume {
+            let text = format!(
+                r#"{{"vg_name":"vg","lv_name":"x","lv_attr":"{attr}","segtype":"linear","origin":"",
+                "lv_active":"","lv_merging":"","lv_uuid":"","lv_health_status":"",
+                "vg_attr":"{vg_attr}","vg_missing_pv_count":"{missing}"}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let fine = volume("owi-a-s---", "wz--n-", "0");
+        assert!(!fine.is_locked() && !fine.is_in_partial_group() && !fine.is_in_exported_group());
+        assert!(volume("owI-a-s---", "wz--n-", "0").is_locked());
+        assert!(volume("owi-a-s---", "wz-pn-", "1").is_in_partial_group());
+        assert!(volume("owi-a-s---", "wzx-n-", "0").is_in_exported_group());
+        assert!(volume("owi-a-s---", "rz--n-", "0").is_in_read_only_group());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::dm::{DmError, SnapshotStatus, Table};
+use crate::harmless::printable;
 
 /// A change to one device, by its device-mapper name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,14 +42,15 @@ impl Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = printable(self.device());
         match self {
-            Self::Create(device, _) => write!(f, "create {device}"),
-            Self::Load(device, table) => write!(f, "load `{table}` into {device}"),
-            Self::Clear(device) => write!(f, "clear the inactive table of {device}"),
-            Self::Suspend(device) => write!(f, "suspend {device}"),
-            Self::Resume(device) => write!(f, "resume {device}"),
-            Self::Remove(device) => write!(f, "remove {device}"),
-            Self::RemoveUnused(device) => write!(f, "remove {device}, unless it is in use"),
+            Self::Create(..) => write!(f, "create {device}"),
+            Self::Load(_, table) => write!(f, "load `{table}` into {device}"),
+            Self::Clear(_) => write!(f, "clear the inactive table of {device}"),
+            Self::Suspend(_) => write!(f, "suspend {device}"),
+            Self::Resume(_) => write!(f, "resume {device}"),
+            Self::Remove(_) => write!(f, "remove {device}"),
+            Self::RemoveUnused(_) => write!(f, "remove {device}, unless it is in use"),
         }
     }
 }

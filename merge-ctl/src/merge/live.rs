@@ -10,6 +10,7 @@ use crate::dm::error::Operation;
 use crate::dm::{
     Control, Device, DeviceId, DmError, DmErrorKind, Host, Subject, SuspendOptions, nodes,
 };
+use crate::harmless::printable;
 use crate::units::DeviceNumber;
 
 /// How often a removal is tried again: after a resume udev's helpers look at a device for a moment.
@@ -100,13 +101,17 @@ impl<'a> LiveExecutor<'a> {
         at_once: bool,
     ) -> Result<(), DmError> {
         match self.try_to_remove(subject(name, dev), at_once)? {
-            Removal::Deferred => self
-                .notes
-                .push(format!("{name} was opened by somebody; it goes away when it is closed.")),
+            Removal::Deferred => self.notes.push(format!(
+                "{} was opened by somebody; it goes away when it is closed.",
+                printable(name)
+            )),
             Removal::Done => {
                 let forgotten = dev.map(|dev| nodes::forget(name, dev)).transpose();
                 if let Err(error) = forgotten {
-                    self.notes.push(format!("/dev/mapper/{name} could not be unlinked: {error}"));
+                    self.notes.push(format!(
+                        "/dev/mapper/{} could not be unlinked: {error}",
+                        printable(name)
+                    ));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What the operator can do next: the same words on screen and in the summary. They are the model's
 //! advice; here is only where they are shown.
 
-use crate::human::printable;
+use crate::harmless::{argument, printable};
 use crate::model::{Model, State};
 use crate::sample::Owner;
 
@@ -43,7 +43,7 @@ pub fn come_back(model: &Model) -> Option<String> {
     if model.state.is_over() || model.state == State::Scheduled {
         return None;
     }
-    let name = printable(&model.identity.origin_label);
+    let name = argument(&model.identity.origin_label);
     let finish = match model.identity.owner {
         Owner::DeviceMapper => format!("Once it is done, finish it: merge-ctl finish {name}"),
         Owner::Lvm => "Once it is done, lvm2 finishes it by itself.".to_owned(),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::json::{self, Probes, SizeBucket};
 use super::plain;
+use crate::harmless;
 use crate::human;
 use crate::model::causes::{self, Figure, Finding, Value};
 use crate::model::{Cause, DiskPair, DiskUse, Model, OpUse};
@@ -317,7 +318,7 @@ pub fn json(explained: &Explained<'_>) -> String {
         missing: &explained.missing,
     };
     // Only a map with keys that are no strings, or a failing Serialize, could fail: neither is here.
-    serde_json::to_string(&object).unwrap_or_default()
+    harmless::json(&object).unwrap_or_default()
 }
 
 #[cfg(test)]

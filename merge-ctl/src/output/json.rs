@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use crate::cost::TimeRange;
+use crate::harmless;
 use crate::model::{
     Ahead, Announcement, Cause, Latencies, Latency, Model, PhaseTime, Relation, Stall, State,
     UpcomingRun, Write, Writer, Writes,
@@ -35,7 +36,7 @@ struct Line<'a, T> {
 fn to_line<T: Serialize>(kind: &'static str, identity: &MergeIdentity, body: T) -> String {
     let line = Line { schema: SCHEMA, kind, origin: &identity.origin, body };
     // Only a map with keys that are no strings, or a failing Serialize, could fail: neither is here.
-    serde_json::to_string(&line).unwrap_or_default()
+    harmless::json(&line).unwrap_or_default()
 }
 
 #[derive(Serialize)]

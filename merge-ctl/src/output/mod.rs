@@ -3,9 +3,10 @@
 //! Everything here is a pure function from the model to text: no clock, no file. Who calls it
 //! writes the text and handles a failed write. Nothing is computed here but the form of a figure;
 //! rates, estimates and verdicts come from the model. Text that others chose (process names, device
-//! names) goes to a terminal only through [`crate::human::printable`].
+//! names) goes to a terminal only through [`crate::harmless`].
 
 pub mod advice;
+pub mod check;
 pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::json::SCHEMA;
 use crate::cost::TimeRange;
+use crate::harmless;
 use crate::plan::costs::{CostSource, Costs, DeviceCost, MergeCosts};
 use crate::plan::offline::{Faster, Offline};
 use crate::plan::replay::ChunkSizeRow;
@@ -15,7 +16,8 @@ use crate::plan::{Largest, Plan};
 
 /// The object in one line, without its newline.
 pub fn object(plan: &Plan) -> String {
-    value(plan).to_string()
+    // No key of it is anything but a string, so it can be written.
+    harmless::json(&value(plan)).unwrap_or_default()
 }
 
 /// The object up to where the list of runs begins; [`END`] closes it.
@@ -31,7 +33,7 @@ pub const END: &str = "]}";
 /// One run of the list, without the comma between.
 pub fn run(run: &crate::store::Run) -> String {
     // Three integers cannot fail.
-    serde_json::to_string(run).unwrap_or_default()
+    harmless::json(run).unwrap_or_default()
 }
 
 fn value(plan: &Plan) -> Value {

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::in_flight::InFlightTable;
 use super::now_ns;
+use crate::harmless;
 use crate::sample::{InFlightWrite, IoSample, IoTotals};
 use crate::units::DeviceNumber;
 
@@ -170,8 +171,8 @@ fn name_submitters(in_flight: Vec<InFlightIo>) -> Vec<InFlightWrite> {
 
 /// A thread's name; empty where it is gone, as it can be while its write still waits.
 fn thread_name(tid: u32) -> String {
-    let name = fs::read_to_string(format!("/proc/{tid}/comm")).unwrap_or_default();
-    name.trim_end_matches('\n').to_owned()
+    let name = fs::read(format!("/proc/{tid}/comm")).unwrap_or_default();
+    harmless::from_bytes(name.strip_suffix(b"\n").unwrap_or(&name))
 }
 
 /// All CPUs' figures in one.

@@ -183,3 +183,31 @@ fn keys_switch_tabs_and_help() {
     state.apply(Action::CloseHelp);
     assert!(!state.help);
 }
+
+#[test]
+fn names_that_drive_a_terminal_are_written_out_in_every_region() {
+    let evil = "e\u{1b}[31m\n\u{9b}2J\u{202e}\u{200b}\u{ef9f}";
+    let mut model = fixture::merging();
+    model.identity.origin_label = evil.to_owned();
+    model.identity.snapshot_label = Some(evil.to_owned());
+    model.identity.siblings = vec![evil.to_owned()];
+    model.identity.probes.missing = vec![evil.to_owned()];
+    for write in &mut model.writes.as_mut().unwrap().listed {
+        write.comm = evil.to_owned();
+    }
+    for finding in &mut model.findings {
+        (finding.sentence, finding.advice) = (evil.to_owned(), vec![evil.to_owned()]);
+    }
+    for stall in &mut model.stalls {
+        stall.detail = evil.to_owned();
+    }
+    for (width, height) in [(200, 50), (80, 24), (60, 15)] {
+        let shown = text(width, height, &model);
+        let harmless = crate::harmless::printable_lines(&shown);
+        assert_eq!(shown, harmless);
+    }
+    assert!(
+        text(200, 50, &model)
+            .contains("e\\x1b[31m\\x0a\\xc2\\x9b2J\\xe2\\x80\\xae\\xe2\\x80\\x8b\\x9f")
+    );
+}

@@ -29,7 +29,7 @@ fn number(line: &Value, field: &str) -> u64 {
 }
 
 /// Ends the writers, also when the test panics: the scope waits for them.
-struct StopOnDrop<'a>(&'a AtomicBool);
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {

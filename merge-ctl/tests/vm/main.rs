@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
+mod check;
 mod detach;
 mod device_mapper;
 mod differential;
@@ -10,6 +11,7 @@ mod dump;
 mod explain;
 mod failures;
 mod hooks;
+mod hostile;
 mod in_flight;
 mod leaving;
 mod lvm;

@@ -2,6 +2,7 @@
 //! where nothing can, what to do the next time.
 
 use super::slow::Side;
+use crate::harmless::argument;
 use crate::model::{Model, Writer};
 use crate::safe_path;
 use crate::sample::Owner;
@@ -149,7 +150,7 @@ pub(super) fn not_seen(model: &Model) -> Vec<String> {
             .to_owned(),
         format!(
             "See what the snapshot makes of it: merge-ctl plan {}",
-            model.identity.origin_label
+            argument(&model.identity.origin_label)
         ),
     ])
 }
@@ -165,7 +166,7 @@ pub(super) fn suspended(label: &str, device: &str) -> Vec<String> {
 }
 
 pub(super) fn not_finished(model: &Model) -> Vec<String> {
-    let name = &model.identity.origin_label;
+    let name = argument(&model.identity.origin_label);
     if model.identity.finished_here {
         return list(["Wait a moment.".to_owned()]);
     }
@@ -198,8 +199,9 @@ pub(super) fn invalid(model: &Model) -> Vec<String> {
 }
 
 pub(super) fn scheduled(name: &str) -> Vec<String> {
+    let volume = argument(name);
     list([format!(
-        "Stop or unmount what uses {name}, then: lvchange -an {name} && lvchange -ay {name}"
+        "Stop or unmount what uses {name}, then: lvchange -an {volume} && lvchange -ay {volume}"
     )])
 }
 

@@ -1,6 +1,7 @@
 //! What is wrong, or over: decided by the state, whatever the time was spent on.
 
 use super::{Cause, Finding, Value, advice};
+use crate::harmless::for_dmsetup;
 use crate::human;
 use crate::model::{Model, State};
 use crate::sample::{Below, End, Fault, MergeIdentity, ToldBy};
@@ -43,7 +44,10 @@ fn suspended(model: &Model) -> Finding {
         Some(ns) => finding.with("stalled_ns", Value::Ns(ns)),
         None => finding,
     };
-    finding.advise(advice::suspended(&model.identity.origin_label, &model.identity.origin))
+    finding.advise(advice::suspended(
+        &model.identity.origin_label,
+        &for_dmsetup(&model.identity.origin, model.identity.origin_dev),
+    ))
 }
 
 /// A device below that is suspended: the status line of the origin says nothing of it.
@@ -60,7 +64,7 @@ fn suspended_below(model: &Model) -> Option<Finding> {
     let sentence = format!("The {what} {label} is suspended: nothing goes on until it is resumed.");
     let finding = Finding::new(Cause::Suspended, sentence)
         .with("suspended", Value::Names(vec![label.clone()]));
-    let device = format!("--major {} --minor {}", dev.major, dev.minor);
+    let device = for_dmsetup("", dev);
     Some(finding.advise(advice::suspended(label, &device)))
 }
 

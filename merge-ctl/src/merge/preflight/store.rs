@@ -1,0 +1,111 @@
+//! Whether the exceptions can be merged, and how many there are.
+
+use super::{Code, Finding};
+use crate::dm::{Device, SnapshotArgs, SnapshotStatus, Usage};
+use crate::human;
+use crate::lvm::names;
+use crate::units::Sectors;
+
+/// From this fill on, writes that come before the merge could make the snapshot invalid.
+const NEARLY_FULL: f64 = 0.95;
+
+/// What its status says.
+pub(super) fn look(device: &Device, args: &SnapshotArgs) -> Vec<Finding> {
+    let label = device.label();
+    let mut found = Vec::new();
+    if !args.persistence.is_on_disk() {
+        found.push(Finding::stop(
+            Code::Transient,
+            format!(
+                "{label} is transient (N): its exceptions are in memory, and the kernel merges only \
+                 persistent ones (P)."
+            ),
+            "Copy the snapshot's content to the origin by hand while nobody uses the origin, if that \
+             is what you want.",
+        ));
+    }
+    found.extend(status(device));
+    found.into_iter().map(|finding| finding.about(label.clone())).collect()
+}
+
+/// Data that has to be copied back; none where the status does not tell.
+pub(super) fn to_merge(device: &Device) -> Sectors {
+    let usage = device.status.as_ref().and_then(SnapshotStatus::usage);
+    usage.map_or(Sectors(0), |usage| usage.exceptions())
+}
+
+fn status(device: &Device) -> Vec<Finding> {
+    let label = device.label();
+    let lost = "What it held cannot be had back from it; restore from a backup, and remove it.";
+    let look = "Look at `dmsetup status` and the kernel log.";
+    let stop = match &device.status {
+        Some(SnapshotStatus::Usage(usage)) => return fill(device, usage),
+        Some(SnapshotStatus::Invalid) => Finding::stop(
+            Code::Invalid,
+            format!(
+                "{label} is invalid: the kernel has given it up, most often because its COW \
+                     device was full."
+            ),
+            lost,
+        ),
+        Some(SnapshotStatus::Overflow) => Finding::stop(
+            Code::Overflow,
+            format!("{label} has overflowed: its COW device is full and changes were lost."),
+            lost,
+        ),
+        Some(SnapshotStatus::MergeFailed) => Finding::stop(
+            Code::MergeFailed,
+            format!("An earlier merge of {label} failed."),
+            "Deactivate origin and snapshot fully, so that the metadata is read again from disk, and \
+             activate them anew.",
+        ),
+        Some(SnapshotStatus::Unknown(text)) => Finding::stop(
+            Code::StatusUnknown,
+            format!(
+                "The state of {label} is not known: the kernel says {}.",
+                crate::harmless::quoted(text)
+            ),
+            look,
+        ),
+        None => Finding::stop(
+            Code::StatusUnknown,
+            format!("The state of {label} is not known: the kernel tells none."),
+            look,
+        ),
+    };
+    vec![stop]
+}
+
+fn fill(device: &Device, usage: &Usage) -> Vec<Finding> {
+    let label = device.label();
+    if usage.is_empty() {
+        let words = format!(
+            "{label} holds no change: nothing was written to it or to its origin since it was taken, \
+             and the merge has nothing to copy."
+        );
+        return vec![Finding::note(Code::NothingToMerge, words)];
+    }
+    let size = human::bytes(usage.total.bytes());
+    let mut found = vec![Finding::note(
+        Code::Fill,
+        format!(
+            "{label} fills {} of its {size}; {} are copied back.",
+            human::percent(usage.fraction()),
+            human::bytes(usage.exceptions().bytes())
+        ),
+    )];
+    if usage.fraction() >= NEARLY_FULL {
+        let way_out = if names::is_lvm(&device.info.uuid) {
+            "Begin soon, or make it larger first: lvextend."
+        } else {
+            "Begin soon, or make its COW device larger first."
+        };
+        let words = format!(
+            "{label} is nearly full ({} of {size}): until the merge begins, writes to the origin go \
+             on filling it, and once it is full it is lost.",
+            human::percent(usage.fraction())
+        );
+        found.push(Finding::warn(Code::NearlyFull, words, way_out));
+    }
+    found
+}
