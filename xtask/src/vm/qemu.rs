@@ -2,6 +2,7 @@
 //!
 //! It dies with us: by [`Qemu::kill`], by a drop, and through the kernel if we are killed.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub(super) struct Machine<'a> {
     pub(super) image: &'a Path,
     pub(super) initrd: &'a Path,
     pub(super) disks_bytes: &'a [u64],
+    /// Serial numbers, and the sockets of the NBD servers behind them.
+    pub(super) lasting: Vec<(&'a str, &'a Path)>,
     pub(super) memory_mib: u32,
 }
 
@@ -139,6 +142,15 @@ fn command(dir: &Path, machine: &Machine<'_>) -> Result<Command> {
         command
             .arg("-device")
             .arg(format!("virtio-blk-pci,drive=disk{number},serial=disk{number}"));
+    }
+    for (serial, socket) in &machine.lasting {
+        let mut drive = OsString::from(format!("if=none,id={serial},format=raw,cache=writeback,"));
+        drive.push("file.driver=nbd,file.server.type=unix,file.server.path=");
+        drive.push(socket);
+        command.arg("-drive").arg(drive);
+        // The write cache is said to be volatile, so the guest flushes.
+        let device = format!("virtio-blk-pci,drive={serial},serial={serial},write-cache=on");
+        command.arg("-device").arg(device);
     }
     Ok(command)
 }
