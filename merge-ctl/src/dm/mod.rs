@@ -1,7 +1,7 @@
 //! Device-mapper as merge-ctl needs it: ioctls, tables, status lines, and whose device is whose.
 //!
 //! What always holds: nothing is computed from two instants here, and nothing is changed that was
-//! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`], [`disk_stats`] and
+//! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`], [`disk_stats`], [`disk_identity`] and
 //! [`throttle`], changing in [`control`] and [`nodes`]; [`target`] and [`status`] are pure. The
 //! only unsafe code is in the private module `ioctl`.
 //!
@@ -9,6 +9,7 @@
 //! (messages, geometry, renaming, removing everything) are not there.
 
 pub mod control;
+pub mod disk_identity;
 pub mod disk_stats;
 pub mod error;
 pub mod holders;
@@ -22,6 +23,7 @@ pub mod target;
 pub mod throttle;
 
 pub use control::{Control, DeviceId, DeviceInfo, Subject, SuspendOptions};
+pub use disk_identity::DiskIdentity;
 pub use error::{DmError, DmErrorKind};
 pub use host::{Device, Host};
 pub use status::{SnapshotStatus, Usage};
