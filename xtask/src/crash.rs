@@ -24,7 +24,8 @@ use crate::vm::{Lasting, POWER_CUT, Vm};
 use crate::workspace::Workspace;
 use crate::{build, setup, test};
 use guest::{Guest, Heard};
-use round::{Kind, Round};
+pub(crate) use round::Kind;
+use round::Round;
 
 /// Of one boot; the guest gives up by itself before.
 const TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -58,6 +59,15 @@ pub(crate) struct Args {
     /// Only one kind of stack
     #[arg(long, value_enum)]
     only: Option<Kind>,
+    /// Let the disks forget what they were told to flush: the losses must be found, and this fail
+    #[arg(long)]
+    lying_disks: bool,
+}
+
+impl Args {
+    const fn cuts(&self) -> Cuts {
+        Cuts { count: self.cuts, seed: self.seed, only: self.only, lie: self.lying_disks }
+    }
 }
 
 /// Runs the task; 1 where a crash lost something.
@@ -70,7 +80,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     let kernel = kernels::ensure(workspace, &choice, false)?;
     let mut all_right = true;
     if args.cuts > 0 {
-        let told = power_cuts(workspace, &kernel, (args.cuts, args.seed), args.only);
+        let told = power_cuts(workspace, &kernel, &args.cuts());
         all_right &= told.map(|told| println!("{told}")).map_err(|e| println!("{e:#}")).is_ok();
     }
     if args.kills > 0 {
@@ -79,16 +89,23 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     Ok(u8::from(!all_right))
 }
 
+/// Which power cuts.
+pub(crate) struct Cuts {
+    /// How many.
+    pub(crate) count: u32,
+    /// Fixes them.
+    pub(crate) seed: u64,
+    /// Of stacks of one kind only.
+    pub(crate) only: Option<Kind>,
+    /// On disks that lie.
+    pub(crate) lie: bool,
+}
+
 /// Cuts the power so often on one kernel; tells where the cuts fell.
 ///
 /// # Errors
 /// Where something was lost, or nothing could be tried.
-pub(crate) fn power_cuts(
-    workspace: &Workspace,
-    kernel: &Kernel,
-    (cuts, seed): (u32, u64),
-    only: Option<Kind>,
-) -> Result<String> {
+pub(crate) fn power_cuts(workspace: &Workspace, kernel: &Kernel, cuts: &Cuts) -> Result<String> {
     let copies = vec![build::merge_ctl(workspace)?, build::vm_example(workspace, "crash")?];
     say(format_args!("power cuts on kernel {} ({})", kernel.name, kernel.version));
     let mut vm = Vm::new(kernel.clone());
@@ -96,8 +113,14 @@ pub(crate) fn power_cuts(
     vm.timeout = Some(TIMEOUT);
     vm.memory_mib = 1024;
     let began = Instant::now();
-    let mut series = Series { workspace, vm, random: Random::new(seed), tally: Tally::default() };
-    let rounds = round::rounds(cuts, only, &mut Random::new(seed));
+    let mut series = Series {
+        workspace,
+        vm,
+        lie: cuts.lie,
+        random: Random::new(cuts.seed),
+        tally: Tally::default(),
+    };
+    let rounds = round::rounds(cuts.count, cuts.only, &mut Random::new(cuts.seed));
     let mut rounds = rounds.into_iter().peekable();
     // A cut that lost something leaves disks that are no good for the rounds after it.
     while rounds.peek().is_some() {
@@ -113,6 +136,7 @@ pub(crate) fn power_cuts(
 
 struct Series<'a> {
     workspace: &'a Workspace,
+    lie: bool,
     vm: Vm,
     random: Random,
     tally: Tally,
@@ -134,7 +158,7 @@ struct Tally {
 impl Series<'_> {
     /// Goes on until all rounds are judged, or one was found wrong.
     fn on_new_disks(&mut self, rounds: &mut impl Iterator<Item = Round>) -> Result<()> {
-        let disks = Arc::new(Disks::new(&DISKS)?);
+        let disks = Arc::new(Disks::new(&DISKS, self.lie)?);
         let (mut fresh, mut recover) = (true, None);
         loop {
             let next = match &recover {
@@ -165,7 +189,7 @@ impl Series<'_> {
                     (heard.verdict.is_none()).then_some(round)
                 }
                 (POWER_CUT, _, Some(mut round)) => {
-                    self.cut(&disks, &mut round, &heard);
+                    self.cut(&mut round, &heard);
                     Some(round)
                 }
                 (0, Some(_), None) if heard.verdict.is_some() => None,
@@ -203,7 +227,7 @@ impl Series<'_> {
     }
 
     /// Notes what is known of the merge whose power was cut.
-    fn cut(&mut self, _: &Disks, round: &mut Round, heard: &Heard) {
+    fn cut(&mut self, round: &mut Round, heard: &Heard) {
         round.fell = heard.moment();
         round.durable = heard.durable;
         round.begun = heard.begun();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::crash::Cuts;
 use crate::kernels::{self, ByHand, Choice, Kernel};
 use crate::run::say;
 use crate::vm::Vm;
@@ -39,9 +40,7 @@ pub(crate) struct Args {
 }
 
 /// So often the power is cut on each kernel here; `cargo xtask crash` does it more often.
-const POWER_CUTS: u32 = 4;
-/// The same cuts each time, as far as there is such a thing.
-const POWER_CUTS_SEED: u64 = 2;
+const POWER_CUTS: Cuts = Cuts { count: 4, seed: 2, only: None, lie: false };
 
 /// What of our environment the tests in a VM are given.
 const PASSED_ON: [&str; 3] = ["CRASH_KILLS", "CRASH_SEED", "DIFFERENTIAL_SEED"];
@@ -115,7 +114,7 @@ fn on_kernels(
             }
         };
         if filter.is_empty() {
-            let cuts = crash::power_cuts(workspace, &kernel, (POWER_CUTS, POWER_CUTS_SEED), None);
+            let cuts = crash::power_cuts(workspace, &kernel, &POWER_CUTS);
             verdicts.push(Verdict::telling(&format!("power cuts on {}", kernel.name), cuts));
         }
         verdicts.push(on_kernel(workspace, kernel, [&merge_ctl, &tests], filter));

@@ -143,10 +143,10 @@ fn check_at_rest(stack: Stack) -> Result<(), String> {
 
 /// The journals of merges that are not over.
 fn journals() -> Vec<String> {
-    let directory = Path::new(STATE).join("lib");
+    let directory = Path::new(STATE).join("lib/merges");
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.ends_with(".json")).collect()
+    names.filter(|name| name.ends_with(".merge")).collect()
 }
 
 fn check_not_begun(stack: Stack, content: &Content) -> Result<(), String> {

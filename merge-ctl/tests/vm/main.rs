@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
+mod crash;
 mod device_mapper;
 mod differential;
 mod dump;

@@ -7,8 +7,8 @@
 //! sectors only. A killed QEMU over plain image files could not lose any of this: the host's page
 //! cache outlives it in every `cache=` mode.
 //!
-//! Always holds: nothing is answered after the cut; what a flush has answered for is never lost; a
-//! sector of 512 bytes is old or new, never half of each.
+//! Always holds: nothing is answered after the cut; what a flush has answered for is never lost,
+//! unless the disks are told to lie; a sector of 512 bytes is old or new, never half of each.
 
 mod image;
 mod nbd;
@@ -54,6 +54,8 @@ struct Served {
 struct Shared {
     /// Held for reading while a request is carried out and answered.
     power: RwLock<Power>,
+    /// A flush is answered and not done.
+    lie: bool,
     /// How long each request takes.
     latency_ns: AtomicU64,
     /// Requests since the count was last set back.
@@ -75,11 +77,12 @@ struct Power {
 const NEVER: u64 = u64::MAX;
 
 impl Disks {
-    /// New disks full of zeros, ready to be used.
-    pub(crate) fn new(disks: &[Disk]) -> Result<Self> {
+    /// New disks full of zeros, ready to be used. Disks that lie answer a flush and do not do it.
+    pub(crate) fn new(disks: &[Disk], lie: bool) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("merge-disks-").tempdir()?;
         let shared = Arc::new(Shared {
             power: RwLock::new(Power { on: true, returns: 0 }),
+            lie,
             latency_ns: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             cut_in: AtomicU64::new(NEVER),

@@ -60,11 +60,6 @@ impl Step {
             _ => None,
         }
     }
-
-    /// Whether it changes a device.
-    pub(crate) fn is_of_device(self) -> bool {
-        !matches!(self, Self::Sync | Self::Rename | Self::Unlink)
-    }
 }
 
 impl fmt::Display for Step {
