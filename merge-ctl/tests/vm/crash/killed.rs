@@ -106,21 +106,26 @@ fn crash_kill_9_at_random_moments_loses_nothing() {
 #[ignore = "needs a VM: cargo xtask test"]
 fn crash_kill_9_leaves_a_volume_to_lvm_which_finishes() {
     let mut found = std::collections::BTreeMap::<String, u32>::new();
-    for turn in 0..kills().div_ceil(5) {
+    for turn in 0..(kills() / 6).max(1) {
         let group = VolumeGroup::new(&format!("vgkill{turn}"));
         group.write_snapshot();
         let content = std::fs::read(group.path("snap")).unwrap();
-        let throttled = Throttled::at(1);
-        let words = ["merge-ctl", "start", "--yes", "--output", "json", "--probes", "none"];
-        let mut command = words.map(str::to_owned).to_vec();
-        command.push(group.volume("snap"));
-        let moment = Duration::from_millis(random(turn + 4_000_000) % 4000);
-        kill_after(&mut spawn(&command), moment, Victims::Group);
-        drop(throttled);
         let table = || {
             let table = dmsetup(&["table", &format!("{}-data", group.name)]);
             table.split_whitespace().nth(2).unwrap_or_default().to_owned()
         };
+        let throttled = Throttled::at(1);
+        let words = ["merge-ctl", "start", "--yes", "--output", "json", "--probes", "none"];
+        let mut command = words.map(str::to_owned).to_vec();
+        command.push(group.volume("snap"));
+        let mut child = spawn(&command);
+        if turn % 3 == 0 {
+            // While it merges; else at any time, which often is before.
+            while table() != "snapshot-merge" && child.try_wait().unwrap().is_none() {}
+        }
+        let moment = Duration::from_millis(random(turn + 4_000_000) % 1500);
+        kill_after(&mut child, moment, Victims::Group);
+        drop(throttled);
         *found.entry(table()).or_default() += 1;
         if table() == "snapshot-origin" {
             // Killed before, or in the midst of lvm2's own work, which its metadata tells.
