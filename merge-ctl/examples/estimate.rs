@@ -26,9 +26,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use merge_ctl::dm::{Control, Host, SnapshotStatus, holders};
+use merge_ctl::merge::drive::{Unwritten, drive};
 use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::live::LiveExecutor;
+use merge_ctl::merge::machine::Goal;
 use merge_ctl::merge::preflight::{self, Way};
+use merge_ctl::merge::recording;
 use merge_ctl::model::{DEFAULT_STALL_AFTER_NS, Model, State};
 use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sample::{MergeIdentity, ProbeTier, Sample};
@@ -209,7 +212,9 @@ async fn merge(bed: &Testbed, case: &Case, record: bool, go: &Stage) -> anyhow::
         say(&Line::Sample(Box::new(first.clone())))?;
     }
     let mut followed = Followed::new(case.name.to_owned(), identity, &first);
-    handover.begin(&mut LiveExecutor::new(sampler.control(), [plan.origin, plan.snapshot]))?;
+    let mut log = Unwritten(recording::of_handover(&host, handover)?);
+    let mut executor = LiveExecutor::new(sampler.control(), [plan.origin, plan.snapshot]);
+    drive(&Goal::Merge, &mut executor, &mut log).or_not("begun", &handover.origin)?;
     go.set(Stage::GO);
     let mut ticker = interval(SAMPLE_EVERY);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -232,7 +237,10 @@ async fn merge(bed: &Testbed, case: &Case, record: bool, go: &Stage) -> anyhow::
     }
     let host = Host::read(sampler.control())?;
     let origin = host.by_name(&bed.dm("origin")).context("no origin")?;
-    Finish::of(&host, origin)?.carry_out(&mut LiveExecutor::new(sampler.control(), [origin]))?;
+    let finish = Finish::of(&host, origin)?;
+    let mut executor = LiveExecutor::new(sampler.control(), [origin]);
+    let goal = Goal::Finish(finish.plain);
+    drive(&goal, &mut executor, &mut log).or_not("finished", &finish.origin)?;
     Ok(followed.outcome())
 }
 

@@ -48,6 +48,14 @@ pub(crate) enum Command {
     /// Show a merge live, whoever started it
     #[command(after_help = EXIT_STATUS)]
     Monitor(Monitor),
+    /// Go on with a merge after a crash or a reboot, show it live, and finish it
+    ///
+    /// What was begun is in a journal on disk, with the devices below. Whatever state these are in, they
+    /// are brought to where the merge goes on: tables are loaded, what is suspended is resumed, after
+    /// a reboot the origin is made again. A merge of LVM has no journal: LVM goes on with it when the
+    /// volume is activated.
+    #[command(after_help = EXIT_STATUS)]
+    Resume(Resume),
     /// Finish a merge that has nothing left to do: make the origin a plain device again
     #[command(after_help = EXIT_STATUS)]
     Finish(Finish),
@@ -102,6 +110,21 @@ pub(crate) struct Monitor {
     #[arg(help = format!("The merging origin, {NAMES}; without it, the only merge of this host, \
                           or a list to choose from"))]
     pub(crate) origin: Option<String>,
+    /// How to show the merge.
+    #[command(flatten)]
+    pub(crate) live: Live,
+}
+
+/// `merge-ctl resume`.
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The origin of the merge
+    #[arg(help = format!("The origin of the merge, {NAMES}; without it, all that were begun and \
+                          not finished"))]
+    pub(crate) origin: Option<String>,
+    /// Do not ask before a merge begins anew, or a disk is used that is known by its name alone
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,

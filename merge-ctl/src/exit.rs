@@ -52,7 +52,8 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if error.is::<Usage>() || error.is::<ResolveError>() {
         return Exit::Usage;
     }
-    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+    let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>());
+    if let Some(refusal) = refusal {
         return match refusal.obstacle {
             Obstacle::Unfit | Obstacle::InUse => Exit::Refused,
             Obstacle::StillMerging => Exit::StillMerging,

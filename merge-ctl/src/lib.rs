@@ -19,6 +19,7 @@ pub mod planner;
 pub mod probe;
 pub mod sample;
 pub mod sampler;
+pub mod state;
 pub mod state_dir;
 pub mod store;
 pub mod units;

@@ -70,6 +70,11 @@ impl Sampler {
         &self.identity
     }
 
+    /// Says that whoever takes these samples finishes the merge once it is done.
+    pub fn will_finish(&mut self) {
+        self.identity.finished_here = true;
+    }
+
     /// The device-mapper that is asked.
     pub fn control(&self) -> &Control {
         &self.control

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use merge_ctl::guard::{self, Duty};
 
+use super::raw::Watched;
 use crate::exit::Exit;
 
 /// Stands guard, and acts where that is needed.
@@ -16,16 +17,25 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
 }
 
 /// What is ready to be done without reading anything that might lie on a suspended device.
-enum Prepared {}
+enum Prepared {
+    Devices(Box<Watched>),
+}
 
 fn prepare(duty: &Duty) -> io::Result<Prepared> {
     match duty {
-        Duty::Devices { .. } | Duty::Throttle { .. } => Err(io::ErrorKind::Unsupported.into()),
+        Duty::Devices { journal } => {
+            let watched = Watched::prepare(journal);
+            let watched = watched.map_err(|error| io::Error::other(format!("{error:#}")))?;
+            Ok(Prepared::Devices(Box::new(watched)))
+        }
+        Duty::Throttle { .. } => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
 impl Prepared {
     fn act(self) -> anyhow::Result<()> {
-        match self {}
+        match self {
+            Self::Devices(watched) => watched.bring_to_rest(),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One thin file a subcommand.
 
+pub(crate) mod attach;
 pub(crate) mod begin;
 pub(crate) mod chooser;
 pub(crate) mod dashboard;
@@ -12,6 +13,8 @@ pub(crate) mod live;
 pub(crate) mod monitor;
 pub(crate) mod new_file;
 pub(crate) mod plan;
+pub(crate) mod raw;
+pub(crate) mod resume;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod subject;

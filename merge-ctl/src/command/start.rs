@@ -13,9 +13,11 @@ use merge_ctl::output::advice;
 use merge_ctl::probe::Probe;
 use merge_ctl::sampler::Sampler;
 
+use super::attach;
 use super::begin::{Begun, Driver, begin};
 use super::face::Face;
 use super::live::{self, Following, LeaveSignals};
+use super::resume;
 use crate::cli::{Output, Start};
 use crate::exit::Exit;
 
@@ -28,6 +30,11 @@ const SCAN_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     let output = live::output(&options.live)?;
     let control = Control::open()?;
+    let host = Host::read(&control)?;
+    if let Some(origin) = attach::merge_of(&host, &options.snapshot) {
+        eprintln!("merge-ctl: {} is being merged already", options.snapshot);
+        return resume::attach(control, &host, origin, &options.live).await;
+    }
     if !options.yes && io::stdin().is_terminal() {
         let host = settled_host(&control, &options.snapshot)?;
         if !confirmed(&preflight(&host, &options.snapshot)?)? {
@@ -49,9 +56,9 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     let stall_after_ns = live::nanoseconds(options.live.stall_after);
     let model = Model::first(sampler.identity().clone(), &first, stall_after_ns);
     match begin(&plan, sampler.control())? {
-        Begun::Merging => {
+        Begun::Merging(driver) => {
             let face = Face::new_or_lines(output, &options.live);
-            show(sampler, model, &plan, face, signals).await
+            show(sampler, model, driver, face, signals).await
         }
         Begun::Scheduled(words) => {
             let output = if output == Output::Tui { Output::Plain } else { output };
@@ -91,14 +98,17 @@ fn usage(plan: &Plan<'_>) -> Usage {
     }
 }
 
-async fn show(
+/// Shows a merge to its end and finishes it.
+///
+/// # Errors
+/// What cannot be shown or finished; the merge goes on all the same.
+pub(crate) async fn show(
     mut sampler: Sampler,
     model: Model,
-    plan: &Plan<'_>,
+    mut finisher: Driver,
     mut face: Face,
     mut signals: LeaveSignals,
 ) -> anyhow::Result<ExitCode> {
-    let mut finisher = Driver::new(plan);
     let following = Following {
         sampler: &mut sampler,
         face: &mut face,

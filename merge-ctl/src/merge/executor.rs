@@ -1,9 +1,9 @@
-//! What the controller asks of device-mapper. It decides; an executor acts: the real one through
-//! ioctls, and in tests one that fails where it is told to.
+//! What the controller asks of device-mapper. It decides; an executor looks and acts: the real one
+//! through ioctls, and in tests one that fails where it is told to.
 
 use std::fmt;
 
-use crate::dm::{DmError, Table};
+use crate::dm::{DmError, SnapshotStatus, Table};
 
 /// A change to one device, by its device-mapper name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +49,27 @@ impl fmt::Display for Step {
     }
 }
 
-/// Carries out steps.
+/// A device at one instant: both its tables, and what the kernel says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The table that serves I/O; empty where there is none.
+    pub live: Table,
+    /// The one that waits for the next resume.
+    pub inactive: Option<Table>,
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// What the kernel says of it, where it is a snapshot or a merge.
+    pub status: Option<SnapshotStatus>,
+}
+
+/// Looks at devices and carries out steps.
 pub trait Executor {
+    /// Looks at a device; nothing where there is none of that name, or another one than is meant.
+    ///
+    /// # Errors
+    /// Where device-mapper does not tell.
+    fn look(&mut self, name: &str) -> Result<Option<Seen>, DmError>;
+
     /// Carries out one step.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod names;
 mod nudge;
 mod plan;
 mod refusals;
+mod resume;
 mod runs;
 mod siblings;
 mod store_reader;

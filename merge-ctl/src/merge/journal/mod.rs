@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::driver::{Driver, DriverError};
+#[cfg(test)]
+pub(crate) use self::record::tests::record as a_record;
 pub use self::record::{Named, Phase, Record, SnapshotRecord, StoreMark, boot_id};
 use crate::state_dir;
 

@@ -9,6 +9,8 @@ use crate::sample::{End, Phase};
 pub(super) fn finding(model: &Model) -> Option<Finding> {
     match model.state {
         State::Merging | State::Stalled => suspended_below(model),
+        // Over in a moment, and nothing is wrong.
+        State::Found | State::Ready | State::Starting | State::Finishing => None,
         State::Suspended => Some(suspended(model)),
         State::Failed => Some(failed(model)),
         State::Invalid => Some(invalid(model)),

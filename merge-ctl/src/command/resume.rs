@@ -1,0 +1,357 @@
+//! `merge-ctl resume [ORIGIN]`: go on with merges after a crash or a reboot.
+//!
+//! The journal says what was wanted, the host what is there; [`machine`] what is next. Here is what
+//! they do not know: whose turn it is, the devices below after a reboot, whether the exceptions on
+//! disk are still those of the merge, and what the user has to say yes to.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use merge_ctl::dm::{Control, Device, Host, disk_identity, holders, resolve};
+use merge_ctl::human::printable;
+use merge_ctl::lvm::lvm2::Lvm;
+use merge_ctl::merge::executor::Executor;
+use merge_ctl::merge::journal::below::{self, Mapping};
+use merge_ctl::merge::journal::{self, Journal, Phase, Record, boot_id};
+use merge_ctl::merge::live::LiveExecutor;
+use merge_ctl::merge::machine::{self, Goal, Place, Scene};
+use merge_ctl::merge::preflight::{self, Obstacle, Refusal};
+use merge_ctl::merge::recording;
+use merge_ctl::model::Model;
+use merge_ctl::probe::Probe;
+use merge_ctl::sample::Owner;
+use merge_ctl::sampler::Sampler;
+use merge_ctl::state::State;
+
+use super::attach::{self, Turn};
+use super::begin::Driver;
+use super::face::Face;
+use super::live::{self, LeaveSignals};
+use super::raw::Raw;
+use super::start;
+use crate::cli::{Live, Resume};
+use crate::exit::{Exit, NoMerge};
+
+/// More devices than any merge stands on, each with its three steps.
+const STEPS_BELOW: usize = 300;
+
+/// Goes on with the named merge, or with all.
+pub(crate) async fn run(options: &Resume) -> anyhow::Result<ExitCode> {
+    // Before anything is changed: a dashboard that cannot be had is a wrong usage.
+    live::output(&options.live)?;
+    let control = Control::open()?;
+    match &options.origin {
+        Some(name) => one(control, name, options).await,
+        None => all(&control, options).await,
+    }
+}
+
+async fn one(control: Control, name: &str, options: &Resume) -> anyhow::Result<ExitCode> {
+    let host = Host::read(&control)?;
+    let device = resolve::resolve(&host, name).ok();
+    // After a reboot there may be no device of that name yet.
+    let known = device.map(|device| device.info.name.clone()).or_else(|| resolve::reading(name));
+    if let Some(journal) = known.map(|name| Journal::of(&name)).transpose()?.flatten() {
+        return go_on(journal.record().origin.name.clone(), options).await;
+    }
+    match (device, merging(&host, device)) {
+        (_, Some(origin)) => attach(control, &host, origin, &options.live).await,
+        (Some(device), None) if device.owner() == Owner::Lvm => at_activation(device),
+        (Some(device), None) => Err(NoMerge(device.label()).into()),
+        (None, None) => Err(resolve::resolve(&host, name)
+            .err()
+            .map_or_else(|| NoMerge(printable(name)).into(), anyhow::Error::from)),
+    }
+}
+
+async fn all(control: &Control, options: &Resume) -> anyhow::Result<ExitCode> {
+    let mut origins = Vec::new();
+    let mut worst = None;
+    for journal in journal::list().context("cannot list the journals")? {
+        match journal {
+            Ok(journal) => origins.push(journal.record().origin.name.clone()),
+            Err(error) => {
+                eprintln!("merge-ctl: {error}");
+                worst = Some(ExitCode::from(Exit::Error));
+            }
+        }
+    }
+    if origins.is_empty() && worst.is_none() {
+        println!("There is nothing to resume: no merge was begun here and not finished.");
+        let merges = Host::read(control)?.merges().count();
+        if merges > 0 {
+            println!("{merges} begun by others: see `merge-ctl status`.");
+        }
+    }
+    for origin in origins {
+        let exit = go_on(origin, options).await;
+        let exit = exit.unwrap_or_else(|error| {
+            eprintln!("merge-ctl: {error:#}");
+            crate::exit::of(&error).into()
+        });
+        if exit != ExitCode::from(Exit::Done) {
+            worst.get_or_insert(exit);
+        }
+    }
+    Ok(worst.unwrap_or_else(|| Exit::Done.into()))
+}
+
+/// What is merging under the name of a device: itself, or what its data is merged into.
+fn merging<'a>(host: &'a Host, device: Option<&'a Device>) -> Option<&'a Device> {
+    let device = device?;
+    if device.merge().is_some() {
+        return Some(device);
+    }
+    let real = device.origin_of().or_else(|| device.snapshot()?.real.number())?;
+    host.origin_over(real).filter(|origin| origin.merge().is_some())
+}
+
+/// A volume of LVM that does not merge now.
+fn at_activation(device: &Device) -> anyhow::Result<ExitCode> {
+    let label = device.label();
+    let Some(volume) = device.volume() else { return Err(NoMerge(label).into()) };
+    let volumes = Lvm::find()?.volumes()?;
+    let waits = volumes.iter().filter(|it| it.vg == volume.vg).any(|it| {
+        (it.lv == volume.lv && (it.is_merging_origin() || it.is_merging_snapshot()))
+            || (it.is_merging_snapshot() && it.origin == volume.lv)
+    });
+    if !waits {
+        return Err(NoMerge(label).into());
+    }
+    println!(
+        "LVM begins the merge into {label}, or goes on with it, when the volume is activated: \
+         deactivate it (lvchange -an {label}) once nobody uses it, and activate it again \
+         (lvchange -ay {label})."
+    );
+    Ok(Exit::StillMerging.into())
+}
+
+/// Goes on with the merge of a journal, and shows it to its end.
+async fn go_on(origin: String, options: &Resume) -> anyhow::Result<ExitCode> {
+    let control = Control::open()?;
+    let driver = match attach::turn(&control, &origin)? {
+        Turn::Ours(driver) => driver,
+        Turn::Theirs => {
+            eprintln!("merge-ctl: another merge-ctl drives the merge into {}", printable(&origin));
+            let host = Host::read(&control)?;
+            let device = host.by_name(&origin).with_context(|| format!("{origin} is gone"))?;
+            return attach(control, &host, device, &options.live).await;
+        }
+    };
+    // It may have been finished while we waited for our turn.
+    let Some(journal) = Journal::of(&origin)? else { return Ok(Exit::Done.into()) };
+    match prepare(Raw::new(journal, driver), &control, options.yes)? {
+        Ready::Over(words) => {
+            println!("{words}");
+            Ok(Exit::Done.into())
+        }
+        Ready::Merging(raw) => {
+            let host = Host::read(&control)?;
+            let device = host.by_name(&origin).with_context(|| format!("{origin} is gone"))?;
+            show(control, &host, device, Driver::raw(raw), &options.live).await
+        }
+    }
+}
+
+/// What became of a merge that was taken up.
+enum Ready {
+    /// It merges.
+    Merging(Raw),
+    /// It is over; in words.
+    Over(String),
+}
+
+/// Brings the devices of a journal to where the merge goes on.
+fn prepare(mut raw: Raw, control: &Control, yes: bool) -> anyhow::Result<Ready> {
+    rebuild_below(&mut raw, control, yes)?;
+    let host = Host::read(control)?;
+    let scene = raw.scene(control, &host)?;
+    let name = printable(&raw.record().origin.name);
+    if machine::state(raw.record(), &scene) == State::Failed {
+        return Err(failed(raw.record()).into());
+    }
+    if let Phase::Finishing { .. } = raw.record().phase {
+        raw.finish(control)?;
+        return Ok(Ready::Over(format!("The merge into {name} is finished.")));
+    }
+    if let Phase::Failed { .. } = raw.record().phase {
+        // The devices were taken down since: the metadata is read again from disk.
+        raw.journal().advance(Phase::Merging)?;
+    }
+    let place = machine::place(raw.record(), &scene);
+    if machine::reads_the_store(raw.record(), &scene) {
+        let left = exceptions_left(raw.record(), &host)?;
+        if !left && place == Place::Plain {
+            raw.close()?;
+            return Ok(Ready::Over(format!("The merge into {name} was finished by others.")));
+        }
+    }
+    if place == Place::Plain {
+        may_begin_anew(raw.record(), &host, &scene, yes)?;
+    }
+    raw.drive(&Goal::Merge, "resumed", control)?;
+    Ok(Ready::Merging(raw))
+}
+
+/// The one who takes a failed merge down and makes it anew comes in here.
+fn failed(record: &Record) -> Refusal {
+    let name = printable(&record.origin.name);
+    Refusal {
+        obstacle: Obstacle::Failed,
+        reason: format!("The merge into {name} has failed."),
+        way_out: format!(
+            "Do not suspend or resume the device: the kernel would overwrite data. Once nobody uses \
+             it, take it down fully (dmsetup remove {name}), so that the metadata is read again \
+             from disk, and go on: merge-ctl resume {name}"
+        ),
+    }
+}
+
+/// After a reboot: finds the disks below, makes plain devices on them again, and brings the journal
+/// up to date with their new numbers.
+fn rebuild_below(raw: &mut Raw, control: &Control, yes: bool) -> anyhow::Result<()> {
+    let boot = boot_id().context("cannot tell this boot from others")?;
+    if raw.record().boot_id == boot {
+        return Ok(());
+    }
+    let mapping = make_below(raw.record(), control)?;
+    if !mapping.by_name_alone.is_empty() {
+        let names = mapping.by_name_alone.join(", ");
+        let question = format!(
+            "{names}: known by name and size alone, because the hardware tells no serial number. \
+             Another disk may have that name after a reboot. Is it the one of the merge?"
+        );
+        agreed(&question, yes, false)?;
+    }
+    let record = raw.record().over(&mapping, boot);
+    Ok(raw.journal().replace(record)?)
+}
+
+fn make_below(record: &Record, control: &Control) -> anyhow::Result<Mapping> {
+    for _ in 0..STEPS_BELOW {
+        let host = Host::read(control)?;
+        let disks = disk_identity::all().context("cannot list the disks")?;
+        match record.below.next(&host, &disks)? {
+            below::Next::There(mapping) => return Ok(mapping),
+            below::Next::Step(step) => LiveExecutor::new(control, &host.devices).act(&step)?,
+        }
+    }
+    anyhow::bail!("the devices below the merge cannot be made: each step is done, and none helps")
+}
+
+/// Whether the exceptions on disk are those of the merge, and any is left.
+fn exceptions_left(record: &Record, host: &Host) -> anyhow::Result<bool> {
+    let cow = record.args().and_then(|args| args.cow.number());
+    let cow = cow.context("the journal names no device with the exceptions")?;
+    let now = recording::mark(host, cow, record.origin_merging.length())?;
+    if record.store.may_have_become(&now) {
+        return Ok(!now.first.is_empty());
+    }
+    let origin = printable(&record.origin.name);
+    Err(Refusal {
+        obstacle: Obstacle::Unfit,
+        reason: format!(
+            "{} holds other exceptions than the merge into {origin} was begun with.",
+            host.label_of(cow)
+        ),
+        way_out: "Somebody has used the device for something else since. Nothing was changed."
+            .to_owned(),
+    }
+    .into())
+}
+
+/// A merge that is not under way, because its start was undone or because somebody has made the
+/// origin anew: the same is asked as at a start.
+fn may_begin_anew(record: &Record, host: &Host, scene: &Scene, yes: bool) -> anyhow::Result<()> {
+    let at_rest =
+        |seen: &merge_ctl::merge::executor::Seen| !seen.suspended && seen.inactive.is_none();
+    if !scene.origin.iter().chain(&scene.snapshot).all(at_rest) {
+        // Half-way into a start that was agreed to: nobody can use what is suspended.
+        return Ok(());
+    }
+    let holders_of = |dev| holders::holders_of(dev).unwrap_or_default();
+    let origin = host.by_name(&record.origin.name);
+    let snapshot = record.snapshot.as_ref().and_then(|it| host.by_name(&it.device.name));
+    match (snapshot, origin) {
+        (Some(snapshot), _) => drop(preflight::check(host, snapshot, &holders_of)?),
+        (None, Some(origin)) if origin.info.open_count > 0 => {
+            return Err(Refusal {
+                obstacle: Obstacle::InUse,
+                reason: format!("{} is in use.", origin.label()),
+                way_out: "Its content changes in an instant: stop what uses it first.".to_owned(),
+            }
+            .into());
+        }
+        _ => {}
+    }
+    let origin = printable(&record.origin.name);
+    let question = format!(
+        "The merge into {origin} is not running. What was written to {origin} since the snapshot \
+         was taken will be lost, and a merge that has begun cannot be called off. Begin it?"
+    );
+    agreed(&question, yes, true)
+}
+
+/// Asks on a terminal; elsewhere nobody can answer, and `unasked` decides.
+fn agreed(question: &str, yes: bool, unasked: bool) -> anyhow::Result<()> {
+    let answer = if yes {
+        true
+    } else if io::stdin().is_terminal() {
+        let mut err = io::stderr().lock();
+        write!(err, "{question} [y/N] ")?;
+        err.flush()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        matches!(answer.trim(), "y" | "Y" | "yes")
+    } else {
+        unasked
+    };
+    if answer {
+        return Ok(());
+    }
+    Err(Refusal {
+        obstacle: Obstacle::Unfit,
+        reason: question.to_owned(),
+        way_out: "Nobody said yes: --yes does. Nothing was changed.".to_owned(),
+    }
+    .into())
+}
+
+/// Shows a merge that somebody else began, and finishes it if nobody else does.
+///
+/// # Errors
+/// What cannot be shown or finished.
+pub(crate) async fn attach(
+    control: Control,
+    host: &Host,
+    origin: &Device,
+    live: &Live,
+) -> anyhow::Result<ExitCode> {
+    let driver = match (origin.owner(), origin.volume()) {
+        (Owner::Lvm, Some(volume)) => Driver::lvm(&volume.vg, &volume.lv),
+        _ => Driver::Onlooker(origin.info.name.clone()),
+    };
+    show(control, host, origin, driver, live).await
+}
+
+async fn show(
+    control: Control,
+    host: &Host,
+    origin: &Device,
+    driver: Driver,
+    live: &Live,
+) -> anyhow::Result<ExitCode> {
+    let output = live::output(live)?;
+    let signals = LeaveSignals::listen()?;
+    let args = origin.merge().with_context(|| format!("{} does not merge", origin.label()))?;
+    let probe = Probe::attach(live::probe_options(live));
+    let mut sampler = Sampler::new(control, probe, host, origin, args, None)?;
+    if driver.finishes() {
+        sampler.will_finish();
+    }
+    let first = sampler.first_sample();
+    let stall_after_ns = live::nanoseconds(live.stall_after);
+    let model = Model::first(sampler.identity().clone(), &first, stall_after_ns);
+    start::show(sampler, model, driver, Face::new_or_lines(output, live), signals).await
+}
