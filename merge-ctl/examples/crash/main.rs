@@ -39,7 +39,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use content::Content;
-use stack::{Kind, Stack, disk, path, quietly};
+use stack::{Kind, Stack, disk, path};
 use stepper::{Progress, Stepper};
 use testbed::{open_direct, run};
 use watch::{State, Watch};
@@ -212,9 +212,4 @@ fn write_while_merging(content: &Content, watch: &Watch, origin: &Path) {
         say(&format!("durable {}", turn + 1));
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Whether merge-ctl has this subcommand.
-pub(crate) fn has_subcommand(name: &str) -> bool {
-    quietly("merge-ctl", &[name, "--help"])
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::content::Content;
 use crate::stack::{self, Kind, Stack, activate_group, create_lower, path};
-use crate::testbed::{AlignedBuffer, BLOCK, open_direct};
+use crate::testbed::{AlignedBuffer, BLOCK, SECTOR, open_direct};
 use crate::watch::{State, wait_for};
 use crate::{Round, STATE, to_its_end};
 
@@ -50,9 +50,6 @@ enum Found {
 }
 
 fn recover_raw(round: &Round, stack: Stack, words: &mut Vec<String>) -> Result<Found, String> {
-    if !crate::has_subcommand("resume") {
-        return by_hand(round, stack, words);
-    }
     let said = merge_ctl(&["resume", "--yes"])?;
     words.push(format!("resume: {}", said.lines().last().unwrap_or("nothing")));
     if !path(stack.origin()).exists() {
@@ -66,22 +63,10 @@ fn recover_raw(round: &Round, stack: Stack, words: &mut Vec<String>) -> Result<F
     }
 }
 
-fn by_hand(round: &Round, stack: Stack, words: &mut Vec<String>) -> Result<Found, String> {
-    create_lower();
-    if !round.begun || store_is_empty(&path("raw-cow"))? {
-        return without_journal(round, stack, words);
-    }
-    words.push("by hand".to_owned());
-    stack.create_merging();
-    wait_for(&[State::Done], stack.origin(), stack.snapshot(), PATIENCE)?;
-    merge_ctl(&["finish", stack.origin()])?;
-    Ok(Found::Merged)
-}
-
 /// merge-ctl knows of nothing: only right where there was nothing to know.
 fn without_journal(round: &Round, stack: Stack, words: &mut Vec<String>) -> Result<Found, String> {
     create_lower();
-    let empty = store_is_empty(&path("raw-cow"))?;
+    let empty = store_is_empty()?;
     match (round.begun, empty) {
         (true, false) => Err("the merge had begun, is not done, and resume knows nothing".into()),
         (_, true) => {
@@ -126,7 +111,7 @@ fn check_at_rest(stack: Stack) -> Result<(), String> {
         return Err(format!("something is suspended: {suspended}"));
     }
     match stack.kind {
-        Kind::Raw if !store_is_empty(&path("raw-cow"))? => Err("the store is not empty".into()),
+        Kind::Raw if !store_is_empty()? => Err("the store is not empty".into()),
         Kind::Raw => match journals() {
             left if left.is_empty() => Ok(()),
             left => Err(format!("journals are left: {left:?}")),
@@ -163,12 +148,14 @@ fn merge_now(stack: Stack) -> Result<(), String> {
     }
 }
 
-/// Reads the store's first entry itself (`docs/exception-store.md`): past the page cache.
-fn store_is_empty(cow: &Path) -> Result<bool, String> {
-    let file: File = open_direct(cow);
+/// Reads the store's first entry itself (`docs/exception-store.md`), from the disk: past the page cache, and whatever
+/// devices there are above.
+fn store_is_empty() -> Result<bool, String> {
+    let file: File = open_direct(&stack::disk("cow"));
     let mut buffer = AlignedBuffer::new(BLOCK);
     let mut read = |at: u64| {
-        file.read_exact_at(buffer.as_mut(), at).map_err(|error| error.to_string())?;
+        file.read_exact_at(buffer.as_mut(), stack::COW_AT * SECTOR + at)
+            .map_err(|error| error.to_string())?;
         Ok::<_, String>(buffer.as_mut().to_vec())
     };
     let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());

@@ -15,7 +15,7 @@ use crate::testbed::{dmsetup, mix, run, wipe_header};
 const COW_SECTORS: u64 = 40 * 1024;
 /// Where devices begin on their disks: a journal has to know.
 const REAL_AT: u64 = 2048;
-const COW_AT: u64 = 4096;
+pub(crate) const COW_AT: u64 = 4096;
 const GROUP: &str = "crash";
 
 /// Who owns the stack.
@@ -101,13 +101,6 @@ impl Stack {
         dmsetup(&["create", self.origin(), "--table", &table]);
     }
 
-    /// The origin with the merge target.
-    pub(crate) fn create_merging(self) {
-        let chunk = self.chunk_sectors();
-        let table = format!("0 {ORIGIN_SECTORS} snapshot-merge {} {} P {chunk}", real(), cow());
-        dmsetup(&["create", self.origin(), "--table", &table]);
-    }
-
     /// Removes what there is of the raw stack.
     fn take_down(self) {
         for name in [self.origin(), self.snapshot(), "raw-cow", "raw-real"] {
@@ -164,7 +157,7 @@ pub(crate) fn disk(serial: &str) -> PathBuf {
 }
 
 /// Runs a program that may fail; whether it did not.
-pub(crate) fn quietly(program: &str, arguments: &[&str]) -> bool {
+fn quietly(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
