@@ -103,6 +103,8 @@ impl Stack {
 
     /// Removes what there is of the raw stack.
     fn take_down(self) {
+        // There is no udev here, and who made a device need not have made its node.
+        dmsetup(&["mknodes"]);
         for name in [self.origin(), self.snapshot(), "raw-cow", "raw-real"] {
             if path(name).exists() {
                 dmsetup(&["remove", "--retry", name]);
