@@ -13,7 +13,8 @@ Exit status:
   3  still merging, or all is merged and the merge still has to be finished
   5  the merge failed, or the snapshot is invalid
   6  a privilege or a kernel feature is missing
-  8  refused, and nothing was changed";
+  8  refused, and nothing was changed
+Of several merges the one that ended worst counts: 5 before 1, 8, 6, 3 and 0.";
 
 const EXPLAIN_STATUS: &str = "\
 Exit status:
@@ -43,9 +44,12 @@ pub(crate) enum Command {
     /// The origin becomes what the snapshot holds; what was written to the origin since the
     /// snapshot was taken is lost, and a merge that has begun cannot be called off. Leaving the
     /// live view does not stop the merge.
+    ///
+    /// Several snapshots are all checked before the first is begun. They are begun one after the
+    /// other; where one cannot begin, those behind it are left as they are.
     #[command(after_help = EXIT_STATUS)]
     Start(Start),
-    /// Show a merge live, whoever started it
+    /// Show a merge live, or all of them, whoever started them
     #[command(after_help = EXIT_STATUS)]
     Monitor(Monitor),
     /// Go on with a merge after a crash or a reboot, show it live, and finish it
@@ -92,9 +96,10 @@ pub(crate) enum Command {
 /// `merge-ctl start`.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// The snapshot to merge
-    #[arg(help = format!("The snapshot to merge, {NAMES}"))]
-    pub(crate) snapshot: String,
+    /// The snapshots to merge
+    #[arg(value_name = "SNAPSHOT", required = true,
+          help = format!("The snapshot to merge, {NAMES}; or several of different origins"))]
+    pub(crate) snapshots: Vec<String>,
     /// Do not ask before the merge begins
     #[arg(short, long)]
     pub(crate) yes: bool,
@@ -107,8 +112,8 @@ pub(crate) struct Start {
 #[derive(Debug, Args)]
 pub(crate) struct Monitor {
     /// The merging origin
-    #[arg(help = format!("The merging origin, {NAMES}; without it, the only merge of this host, \
-                          or a list to choose from"))]
+    #[arg(help = format!("The merging origin, {NAMES}; without it, all merges of this host, and \
+                          those that begin meanwhile"))]
     pub(crate) origin: Option<String>,
     /// How to show the merge.
     #[command(flatten)]

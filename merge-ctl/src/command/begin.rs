@@ -13,7 +13,7 @@ use merge_ctl::model::Model;
 use merge_ctl::state::State;
 
 use super::attach::{self, Turn};
-use super::live::Finisher;
+use super::followed::Finisher;
 use super::raw::Raw;
 
 /// How long lvm2 may take to drop the snapshot once it was told to look.
@@ -57,13 +57,19 @@ fn hand_over(handover: &Handover, control: &Control) -> anyhow::Result<Driver> {
         Ok(_) => Ok(Driver::raw(raw)),
         Err(error) => {
             // Undone as if nothing had been: then there is nothing to resume either.
-            let host = Host::read(control)?;
-            if machine::state(raw.record(), &raw.scene(control, &host)?) == State::Ready {
-                raw.close()?;
+            match is_undone(&raw, control) {
+                Ok(true) => raw.close()?,
+                Ok(false) => {}
+                Err(blind) => eprintln!("merge-ctl: {blind:#}"),
             }
             Err(error)
         }
     }
+}
+
+fn is_undone(raw: &Raw, control: &Control) -> anyhow::Result<bool> {
+    let scene = raw.scene(control, &Host::read(control)?)?;
+    Ok(machine::state(raw.record(), &scene) == State::Ready)
 }
 
 /// A new journal; or the one that is there, where it is of this very merge and nothing of that was

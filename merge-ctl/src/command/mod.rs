@@ -2,14 +2,15 @@
 
 pub(crate) mod attach;
 pub(crate) mod begin;
-pub(crate) mod chooser;
 pub(crate) mod dashboard;
 pub(crate) mod dump;
 pub(crate) mod explain;
 pub(crate) mod face;
 pub(crate) mod finish;
+pub(crate) mod followed;
 pub(crate) mod guard;
 pub(crate) mod live;
+pub(crate) mod lookout;
 pub(crate) mod monitor;
 pub(crate) mod new_file;
 pub(crate) mod plan;
@@ -18,4 +19,3 @@ pub(crate) mod resume;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod subject;
-pub(crate) mod wish;

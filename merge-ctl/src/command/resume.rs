@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use merge_ctl::dm::{Control, Device, Host, disk_identity, holders, resolve};
+use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, disk_identity, holders, resolve};
 use merge_ctl::human::printable;
 use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::merge::executor::Executor;
@@ -18,19 +18,18 @@ use merge_ctl::merge::live::LiveExecutor;
 use merge_ctl::merge::machine::{self, Goal, Place, Scene};
 use merge_ctl::merge::preflight::{self, Obstacle, Refusal};
 use merge_ctl::merge::recording;
-use merge_ctl::model::Model;
 use merge_ctl::probe::Probe;
 use merge_ctl::sample::Owner;
-use merge_ctl::sampler::Sampler;
+use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
 use merge_ctl::state::State;
 
 use super::attach::{self, Turn};
 use super::begin::Driver;
 use super::face::Face;
-use super::live::{self, LeaveSignals};
+use super::followed::Followed;
+use super::live::{self, LeaveSignals, Live};
 use super::raw::Raw;
-use super::start;
-use crate::cli::{Live, Resume};
+use crate::cli::{self, Resume};
 use crate::exit::{Exit, NoMerge};
 
 /// More devices than any merge stands on, each with its three steps.
@@ -149,7 +148,7 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<ExitCode> {
         Ready::Merging(raw) => {
             let host = Host::read(&control)?;
             let device = host.by_name(&origin).with_context(|| format!("{origin} is gone"))?;
-            show(control, &host, device, Driver::raw(raw), &options.live).await
+            show(control, &host, device, Driver::raw(*raw), &options.live).await
         }
     }
 }
@@ -157,7 +156,7 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<ExitCode> {
 /// What became of a merge that was taken up.
 enum Ready {
     /// It merges.
-    Merging(Raw),
+    Merging(Box<Raw>),
     /// It is over; in words.
     Over(String),
 }
@@ -191,7 +190,7 @@ fn prepare(mut raw: Raw, control: &Control, yes: bool) -> anyhow::Result<Ready> 
         may_begin_anew(raw.record(), &host, &scene, yes)?;
     }
     raw.drive(&Goal::Merge, "resumed", control)?;
-    Ok(Ready::Merging(raw))
+    Ok(Ready::Merging(Box::new(raw)))
 }
 
 /// The one who takes a failed merge down and makes it anew comes in here.
@@ -318,6 +317,15 @@ fn agreed(question: &str, yes: bool, unasked: bool) -> anyhow::Result<()> {
     .into())
 }
 
+/// Whether a merge that is no longer there has come to its end.
+fn nothing_is_left(control: &Control, args: &SnapshotArgs, origin: &Device) -> bool {
+    let mark = || {
+        let host = Host::read(control).ok()?;
+        recording::mark(&host, args.cow.number()?, origin.size()).ok()
+    };
+    mark().is_some_and(|mark| mark.first.is_empty())
+}
+
 /// Shows a merge that somebody else began, and finishes it if nobody else does.
 ///
 /// # Errors
@@ -326,13 +334,13 @@ pub(crate) async fn attach(
     control: Control,
     host: &Host,
     origin: &Device,
-    live: &Live,
+    options: &cli::Live,
 ) -> anyhow::Result<ExitCode> {
     let driver = match (origin.owner(), origin.volume()) {
         (Owner::Lvm, Some(volume)) => Driver::lvm(&volume.vg, &volume.lv),
         _ => Driver::Onlooker(origin.info.name.clone()),
     };
-    show(control, host, origin, driver, live).await
+    show(control, host, origin, driver, options).await
 }
 
 async fn show(
@@ -340,18 +348,23 @@ async fn show(
     host: &Host,
     origin: &Device,
     driver: Driver,
-    live: &Live,
+    options: &cli::Live,
 ) -> anyhow::Result<ExitCode> {
-    let output = live::output(live)?;
+    let output = live::output(options)?;
     let signals = LeaveSignals::listen()?;
     let args = origin.merge().with_context(|| format!("{} does not merge", origin.label()))?;
-    let probe = Probe::attach(live::probe_options(live));
-    let mut sampler = Sampler::new(control, probe, host, origin, args, None)?;
+    let mut watch = Watch::new(control, Probe::attach(live::probe_options(options)));
+    let place = watch.add(host, origin, args, None)?;
     if driver.finishes() {
-        sampler.will_finish();
+        watch.will_finish(place);
     }
-    let first = sampler.first_sample();
-    let stall_after_ns = live::nanoseconds(live.stall_after);
-    let model = Model::first(sampler.identity().clone(), &first, stall_after_ns);
-    start::show(sampler, model, driver, Face::new_or_lines(output, live), signals).await
+    watch.read_store(place, None, FIRST_SAMPLE_WAITS);
+    let merge = Followed::new(&mut watch, place, options).finished_by(Box::new(driver));
+    if merge.model.state == State::Gone && nothing_is_left(watch.control(), args, origin) {
+        println!("The merge into {} was finished by another.", printable(&origin.label()));
+        return Ok(Exit::Done.into());
+    }
+    let face = Face::new_or_lines(output, options);
+    let live = Live { watch, face, signals, merges: vec![merge], newcomers: None, options };
+    Ok(live.run().await?.into())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target, Usage, resolve};
 use merge_ctl::human;
 use merge_ctl::sample::Owner;
+use merge_ctl::state::State;
 use merge_ctl::units::DeviceNumber;
 use serde::Serialize;
 
@@ -119,18 +120,18 @@ fn origin_label(host: &Host, args: &SnapshotArgs) -> Option<String> {
 
 fn state(kind: &str, status: Option<&SnapshotStatus>) -> &'static str {
     match status {
-        Some(SnapshotStatus::Invalid) => "invalid",
-        Some(SnapshotStatus::MergeFailed) => "merge failed",
+        Some(SnapshotStatus::Invalid) => State::Invalid.name(),
+        Some(SnapshotStatus::MergeFailed) => State::Failed.name(),
         Some(SnapshotStatus::Overflow) => "overflow",
-        Some(SnapshotStatus::Unknown(_)) => "unknown",
+        Some(SnapshotStatus::Unknown(_)) => State::Unknown.name(),
         Some(SnapshotStatus::Usage(usage)) if kind == "merge" => {
             if usage.is_empty() {
-                "done, not finished"
+                State::DoneNotFinished.name()
             } else {
-                "merging"
+                State::Merging.name()
             }
         }
-        None if kind != "origin" => "unknown",
+        None if kind != "origin" => State::Unknown.name(),
         _ => "active",
     }
 }
@@ -249,7 +250,7 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
         };
         assert_eq!(words(&text)[..3], words(expected));
         assert_eq!(words(&text)[3], "held merge - merging, suspended 1.0 MiB left 16 KiB 1");
-        assert_eq!(words(&text)[4], "done merge - done, not finished 0 B left 4 KiB 0");
+        assert_eq!(words(&text)[4], "done merge - done-not-finished 0 B left 4 KiB 0");
         assert_eq!(words(&text)[5], "lost snapshot 7:5 invalid - 4 KiB 1");
         let column = |line: &str| line.find("4 KiB").or(line.find("CHUNK"));
         let lines: Vec<_> = text.lines().collect();

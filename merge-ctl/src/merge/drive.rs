@@ -73,7 +73,7 @@ pub enum Why {
     /// The devices cannot be looked at.
     Blind(DmError),
     /// Steps failed; the last of them is this one.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// Every step was done, and it did not help.
     NoEffect,
 }
@@ -229,7 +229,7 @@ impl<E: Executor, L: Log> Drive<'_, E, L> {
         let plain = machine::place(self.log.record(), scene) == Place::Plain;
         // Before the merge has begun, the first failure is the end of it: all can be undone.
         if self.goal == Goal::Merge && plain && !matches!(step, Step::Resume(_)) {
-            return Err(Why::Failed(failure));
+            return Err(Why::Failed(Box::new(failure)));
         }
         self.failures.push(failure);
         Ok(())

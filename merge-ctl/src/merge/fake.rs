@@ -29,8 +29,8 @@ pub(super) enum Kind {
     FailsLate,
     /// It does nothing and says that it was done.
     Idle,
-    /// It fails, and all after it.
-    AllFail,
+    /// It fails, and all after it; resumes may swap the tables before.
+    AllFail { swaps: bool },
     /// Whoever asks is killed before it is done, or after.
     Kills { after: bool },
 }
@@ -164,6 +164,12 @@ impl World {
         Some(live.table.to_string())
     }
 
+    /// Whether a merge has begun: a merge target was given its exceptions, or has read them.
+    pub(super) fn has_begun(&self) -> bool {
+        let merges = |live: &Held| live.is_merge() && live.store;
+        self.devices.values().any(|device| device.live.as_ref().is_some_and(merges))
+    }
+
     pub(super) fn has_inactive(&self) -> bool {
         self.devices.values().any(|device| device.inactive.is_some())
     }
@@ -183,13 +189,12 @@ impl World {
         let call = self.calls;
         self.calls += 1;
         let Some(fault) = self.fault else { return Verdict::Do };
-        if call < fault.call || (call > fault.call && fault.kind != Kind::AllFail) {
+        if call < fault.call || (call > fault.call && !matches!(fault.kind, Kind::AllFail { .. })) {
             return Verdict::Do;
         }
         self.hit = true;
         match fault.kind {
-            Kind::Fails { swaps } => Verdict::Fail { swaps },
-            Kind::AllFail => Verdict::Fail { swaps: false },
+            Kind::Fails { swaps } | Kind::AllFail { swaps } => Verdict::Fail { swaps },
             Kind::FailsLate => Verdict::DoAndFail,
             Kind::Idle => Verdict::Idle,
             Kind::Kills { after } => {
@@ -439,6 +444,9 @@ impl Log for Book {
 
     fn advance(&mut self, phase: Phase) -> Result<(), JournalError> {
         let mut world = self.world.borrow_mut();
+        if !world.suspended().is_empty() {
+            world.harm.push("the journal was written while a device was suspended".into());
+        }
         let (written, said) = match world.gate() {
             Verdict::Do => (true, true),
             // Nobody lies about a disk that was synced.

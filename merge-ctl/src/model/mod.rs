@@ -185,6 +185,12 @@ impl Model {
     /// The model after one more sample.
     #[must_use]
     pub fn next(mut self, sample: &Sample) -> Self {
+        self.advance(sample);
+        self
+    }
+
+    /// The same in place.
+    pub fn advance(&mut self, sample: &Sample) {
         let was_over = self.state.is_over();
         let was_done = matches!(self.state, State::DoneNotFinished | State::Finished);
         self.now_ns = sample.at_ns;
@@ -195,7 +201,7 @@ impl Model {
         }
         self.throttle_percent = sample.throttle_percent;
         self.dropped = sample.dropped;
-        self.end = sample.end.clone().or(self.end);
+        self.end = sample.end.clone().or(self.end.take());
         self.current = if self.state.is_over() { None } else { sample.current.clone() };
         self.take_store(sample);
         self.take_runs(sample);
@@ -207,8 +213,7 @@ impl Model {
         self.disks = self.memory.disks.push(sample);
         let awaited = writers::awaited(self.writes.as_ref());
         self.awaited = self.memory.writers.push(sample.at_ns, awaited);
-        self.findings = causes::of(&self);
-        self
+        self.findings = causes::of(self);
     }
 
     fn take_store(&mut self, sample: &Sample) {

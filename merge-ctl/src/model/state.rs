@@ -2,12 +2,15 @@
 
 use crate::sample::{End, KernelView, Owner, Sample};
 pub use crate::state::State;
+use crate::units::Sectors;
 
 impl State {
     /// The state at one sample. `was_done`: whether all was merged at an earlier one.
     pub(super) fn at(sample: &Sample, owner: Owner, was_done: bool) -> Self {
         let probe_says_done = matches!(sample.end, Some(End::Done { .. }));
         match &sample.kernel {
+            // A merge target that has not been given its exceptions yet shows zeroes.
+            KernelView::Merging { metadata: Sectors(0), .. } => Self::Starting,
             KernelView::Merging { allocated, metadata, .. } if allocated == metadata => {
                 Self::DoneNotFinished
             }

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::super::drive::{Outcome, drive};
+use super::super::drive::{Failure, Outcome, Why, drive};
 use super::super::journal::a_record;
 use super::super::machine::{self, Goal};
 use super::*;
@@ -15,12 +15,13 @@ const SNAPSHOT: &str = "0 800 snapshot 253:0 253:2 P 8";
 const ERROR: &str = "0 800 error";
 const LINEAR: &str = "0 800 linear 253:0 0";
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Fails { swaps: false },
     Kind::Fails { swaps: true },
     Kind::FailsLate,
     Kind::Idle,
-    Kind::AllFail,
+    Kind::AllFail { swaps: false },
+    Kind::AllFail { swaps: true },
     Kind::Kills { after: false },
     Kind::Kills { after: true },
 ];
@@ -125,18 +126,32 @@ fn process_and_guard(
     let outcome = process(world, goal, Some(fault));
     let killed = world.borrow().is_killed();
     let hit = world.borrow().hit;
-    if !killed && fault.kind != Kind::AllFail {
+    if !killed && !matches!(fault.kind, Kind::AllFail { .. }) {
         // It lives, and a single failure must not be enough to leave anything behind.
         is_at_rest(world, outcome.state, what);
         assert!(outcome.suspended.is_empty(), "{what}: {outcome:?}");
         assert!(!world.borrow().has_inactive(), "{what}");
     }
     if guarded && (killed || !outcome.suspended.is_empty()) {
-        let rest = process(world, &Goal::Rest, None);
-        assert!(rest.is_reached(), "{what}: {rest:?}");
-        is_at_rest(world, rest.state, what);
+        guard(world, what);
     }
     hit
+}
+
+/// The guard of a process: what was begun goes on, what was not is undone.
+fn guard(world: &Rc<RefCell<World>>, what: &str) {
+    let (begun, left) = (world.borrow().has_begun(), world.borrow().left);
+    let there = world.borrow().live("origin").is_some();
+    let rest = process(world, &Goal::Rest, None);
+    assert!(rest.is_reached(), "{what}: {rest:?}");
+    is_at_rest(world, rest.state, what);
+    if !begun && there {
+        let world = world.borrow();
+        let plain = [ORIGIN, LINEAR].map(|table| Some(table.to_owned()));
+        assert!(plain.contains(&world.live("origin")), "{what}: {:?}", world.live("origin"));
+        assert_eq!(world.left, left, "{what}");
+        assert!(!world.has_inactive(), "{what}");
+    }
 }
 
 /// Calls `each` for every fault that there is, as long as any is met.
@@ -210,10 +225,15 @@ fn a_start_that_failed_is_undone_and_one_that_began_is_not() {
         let world = Rc::new(RefCell::new(case.world.clone()));
         let outcome = process(&world, &case.goal, Some(fault));
         let (world, hit) = (world.borrow(), world.borrow().hit);
-        if world.is_killed() || fault.kind == Kind::AllFail || outcome.is_reached() {
+        if world.is_killed() || matches!(fault.kind, Kind::AllFail { .. }) || outcome.is_reached() {
             return hit;
         }
         let origin = world.live("origin").unwrap();
+        if let Some(Why::Failed(Failure { step, .. })) = &outcome.why
+            && !matches!(step, Step::Resume(_))
+        {
+            assert_eq!(outcome.state, State::Ready, "{fault:?}: {outcome:?}");
+        }
         match outcome.state {
             State::Ready => assert_eq!((&*origin, world.left), (ORIGIN, EXCEPTIONS), "{fault:?}"),
             State::Merging | State::DoneNotFinished => assert_eq!(origin, MERGING, "{fault:?}"),
@@ -241,6 +261,31 @@ fn a_failed_merge_is_never_resumed_nor_finished() {
             assert!(world.harm.is_empty(), "{:?}", world.harm);
         }
     }
+}
+
+/// The kernel refuses the resume that begins the merge, and everything after it: the merge target is
+/// live then, and its zeroes are neither a merge nor one that is done.
+#[test]
+fn a_merge_target_without_exceptions_is_not_taken_for_a_merge() {
+    let case = &cases()[0];
+    let mut found = 0;
+    for call in 0..40 {
+        let world = Rc::new(RefCell::new(case.world.clone()));
+        let fault = Fault { call, kind: Kind::AllFail { swaps: true } };
+        process(&world, &case.goal, Some(fault));
+        if world.borrow().live("origin").as_deref() != Some(MERGING) || world.borrow().has_begun() {
+            continue;
+        }
+        found += 1;
+        let half = world.borrow().clone();
+        let outcome = process(&world, &Goal::Finish(case.plain()), None);
+        assert!(!outcome.is_reached() && outcome.state == State::Ready, "{call}: {outcome:?}");
+        assert_eq!(world.borrow().live("origin").unwrap(), ORIGIN);
+        let world = Rc::new(RefCell::new(half));
+        guard(&world, "half");
+        resume_completes(&world, &case.plain(), "half");
+    }
+    assert!(found > 0);
 }
 
 #[test]
