@@ -206,7 +206,9 @@ impl<E: Executor, L: Log> Drive<'_, E, L> {
     fn reason(&mut self, end: Next) -> Why {
         match end {
             Next::Refused(refusal) => Why::Refused(refusal),
-            _ => self.failures.pop().map_or(Why::NoEffect, Why::Failed),
+            _ => {
+                self.failures.pop().map_or(Why::NoEffect, |failure| Why::Failed(Box::new(failure)))
+            }
         }
     }
 

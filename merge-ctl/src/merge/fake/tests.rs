@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::super::drive::{Failure, Outcome, Why, drive};
+use super::super::drive::{Outcome, Why, drive};
 use super::super::journal::a_record;
 use super::super::machine::{self, Goal};
 use super::*;
@@ -229,8 +229,8 @@ fn a_start_that_failed_is_undone_and_one_that_began_is_not() {
             return hit;
         }
         let origin = world.live("origin").unwrap();
-        if let Some(Why::Failed(Failure { step, .. })) = &outcome.why
-            && !matches!(step, Step::Resume(_))
+        if let Some(Why::Failed(failure)) = &outcome.why
+            && !matches!(failure.step, Step::Resume(_))
         {
             assert_eq!(outcome.state, State::Ready, "{fault:?}: {outcome:?}");
         }
