@@ -231,6 +231,9 @@ impl Series<'_> {
         round.fell = heard.moment();
         round.durable = heard.durable;
         round.begun = heard.begun();
+        if let Some(trouble) = &heard.trouble {
+            self.tally.wrong.push(format!("{round}: {trouble}"));
+        }
         self.tally.cuts += 1;
         self.tally.durable += heard.durable;
         *self.tally.fell.entry(format!("{} {}", round.kind, round.fell)).or_default() += 1;

@@ -12,6 +12,7 @@
 //! @ready                   a stack stands, and merge-ctl is about to begin
 //! @state merging           what the devices are in now
 //! @durable 17              so many writes on the merging origin are on the medium
+//! @trouble …               the writer met an error, which must not be
 //! @held suspend            merge-ctl is held right after this step: cut now
 //! @ended 0                 merge-ctl has ended
 //! ```

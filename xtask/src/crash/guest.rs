@@ -21,6 +21,8 @@ pub(super) struct Heard {
     pub(super) verdict: Option<Verdict>,
     /// So many writes on the merging origin are durable.
     pub(super) durable: u64,
+    /// What an application met that it must not.
+    pub(super) trouble: Option<String>,
     state: String,
     held: Option<String>,
     ended: Option<String>,
@@ -108,6 +110,7 @@ impl<'a> Guest<'a> {
                 // What was aimed at did not come, or was missed.
                 self.switch.cut();
             }
+            "trouble" => self.heard.trouble = Some(rest.to_owned()),
             _ => println!("guest: {line}"),
         }
     }

@@ -49,10 +49,13 @@ pub(super) fn serve(
     }
     let returns = shared.power().returns;
     while let Some(request) = Request::read(&mut connection)? {
-        if request.kind == DISCONNECT
-            || !answer(&mut connection, request, image, (shared, returns))?
-        {
+        if request.kind == DISCONNECT {
             break;
+        }
+        if !answer(&mut connection, request, image, (shared, returns))? {
+            // Silence until QEMU is dead: were the connection closed, the guest would see errors,
+            // and a disk without power reports none.
+            io::copy(&mut connection, &mut io::sink())?;
         }
     }
     Ok(())
