@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -168,14 +169,17 @@ fn kvm_works() -> bool {
         return false;
     }
     // A KVM that can be opened may still refuse to set up a processor (nested virtualisation).
-    // Asked in the one way that counts: start a machine that stops before its first instruction.
+    // Asked in the one way that counts: make a machine that stops before its first instruction,
+    // and tell it to quit.
     let probe = Command::new("timeout")
-        .args(["0.5", PROGRAM, "-accel", "kvm", "-cpu", "max", "-m", "16", "-S"])
-        .args(["-nodefaults", "-display", "none", "-monitor", "none"])
-        .stdin(Stdio::null())
+        .args(["30", PROGRAM, "-accel", "kvm", "-cpu", "max", "-m", "16", "-S"])
+        .args(["-nodefaults", "-display", "none", "-monitor", "stdio"])
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status();
-    // `timeout` had to stop it: it ran.
-    probe.is_ok_and(|status| status.code() == Some(124))
+        .spawn();
+    let Ok(mut probe) = probe else { return false };
+    // One that has died already cannot be told.
+    let _told = probe.stdin.take().map(|mut monitor| monitor.write_all(b"quit\n"));
+    probe.wait().is_ok_and(|status| status.success())
 }
