@@ -92,7 +92,7 @@ impl Scene {
         if self.suspended().is_empty() {
             self.bed.slow_down(0);
         }
-        merge_ctl(&["resume", "--yes", "--output", "json"]).expect(0);
+        merge_ctl(&["resume", "--yes", "--output", "plain"]).expect(0);
         assert_eq!(self.suspended(), [""; 0]);
         if self.table() == "snapshot-origin" {
             merge_ctl(&["start", "--yes", "--output", "json", &self.bed.dm("snap")]).expect(0);
