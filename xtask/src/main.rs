@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod cpio;
+mod crash;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -48,6 +49,8 @@ enum Task {
     /// Run everything: lints, unit tests, a minute of fuzzing, and the integration tests on real
     /// kernels
     Test(test::Args),
+    /// Cut the power of VMs in the middle of merges, kill merge-ctl there, and see that nothing is lost
+    Crash(crash::Args),
     /// Read stores that nobody wrote, until one breaks the reader or the time is over
     Fuzz(fuzz::Args),
     /// Watch a real merge in a disposable VM, live in this terminal, and see it proved right
@@ -89,6 +92,7 @@ fn run(task: Task) -> Result<u8> {
             lint::run(&workspace).map(|()| 0)
         }
         Task::Test(args) => test::run(&workspace, &args),
+        Task::Crash(args) => crash::run(&workspace, &args),
         Task::Fuzz(args) => fuzz::run(&workspace, &args).map(|()| 0),
         Task::Demo(args) => demo::run(&workspace, &args),
         Task::Bench(args) => bench::run(&workspace, &args).map(|()| 0),

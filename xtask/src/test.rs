@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::crash::Cuts;
 use crate::kernels::{self, ByHand, Choice, Kernel};
 use crate::run::say;
 use crate::vm::Vm;
 use crate::workspace::Workspace;
-use crate::{build, ebpf, fuzz, lint, setup};
+use crate::{build, crash, ebpf, fuzz, lint, setup};
 
 /// All tests take seven minutes on one kernel in an emulated VM, more beside other work; what takes
 /// much longer hangs.
@@ -38,8 +39,11 @@ pub(crate) struct Args {
     filter: Vec<OsString>,
 }
 
+/// So often the power is cut on each kernel here; `cargo xtask crash` does it more often.
+const POWER_CUTS: Cuts = Cuts { count: 4, seed: 2, only: None, lie: false };
+
 /// What of our environment the tests in a VM are given.
-const PASSED_ON: &str = "DIFFERENTIAL_SEED";
+const PASSED_ON: [&str; 3] = ["CRASH_KILLS", "CRASH_SEED", "DIFFERENTIAL_SEED"];
 
 /// How a step went: its name, what there is to say about it, whether it counts as passed.
 struct Verdict {
@@ -102,11 +106,18 @@ fn on_kernels(
     let mut verdicts = Vec::new();
     for choice in choices {
         // A kernel that cannot be had must not hide what the others say.
-        let verdict = match kernels::ensure(workspace, choice, false) {
-            Ok(kernel) => on_kernel(workspace, kernel, [&merge_ctl, &tests], filter),
-            Err(error) => Verdict::of(&format!("{choice}"), Err(error)),
+        let kernel = match kernels::ensure(workspace, choice, false) {
+            Ok(kernel) => kernel,
+            Err(error) => {
+                verdicts.push(Verdict::of(&format!("{choice}"), Err(error)));
+                continue;
+            }
         };
-        verdicts.push(verdict);
+        if filter.is_empty() {
+            let cuts = crash::power_cuts(workspace, &kernel, &POWER_CUTS);
+            verdicts.push(Verdict::telling(&format!("power cuts on {}", kernel.name), cuts));
+        }
+        verdicts.push(on_kernel(workspace, kernel, [&merge_ctl, &tests], filter));
     }
     Ok(verdicts)
 }
@@ -117,12 +128,23 @@ fn on_kernel(
     programs: [&Path; 2],
     filter: &[OsString],
 ) -> Verdict {
+    let passed_on = PASSED_ON.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    in_vm(workspace, kernel, programs, (&passed_on.collect::<Vec<_>>(), filter))
+}
+
+/// Runs the tests whose names contain `filter` in a VM, with these variables in their environment.
+fn in_vm(
+    workspace: &Workspace,
+    kernel: Kernel,
+    programs: [&Path; 2],
+    (variables, filter): (&[(&str, OsString)], &[OsString]),
+) -> Verdict {
     let step = format!("kernel {} ({})", kernel.name, kernel.version);
     say(format_args!("tests on {step}"));
     let program = programs[1].file_name().unwrap_or_default().to_owned();
     let mut command = vec![OsString::from("env")];
-    if let Some(value) = std::env::var_os(PASSED_ON) {
-        let mut variable = OsString::from(format!("{PASSED_ON}="));
+    for (name, value) in variables {
+        let mut variable = OsString::from(format!("{name}="));
         variable.push(value);
         command.push(variable);
     }
@@ -134,6 +156,17 @@ fn on_kernel(
     let mut tally = Tally::new(std::io::stdout());
     let status = vm.run_into(workspace, &command, &mut tally, &mut std::io::stderr());
     tally.verdict(step, status)
+}
+
+/// Only the tests that kill merge-ctl, so many times; whether they passed.
+pub(crate) fn kills(workspace: &Workspace, kernel: Kernel, kills: u32, seed: u64) -> Result<bool> {
+    let programs = [build::merge_ctl(workspace)?, build::vm_tests(workspace)?];
+    let variables =
+        [("CRASH_KILLS", kills.to_string().into()), ("CRASH_SEED", seed.to_string().into())];
+    let programs = [programs[0].as_path(), &programs[1]];
+    let verdict = in_vm(workspace, kernel, programs, (&variables, &["crash_".into()]));
+    println!("{}  {}", verdict.step, verdict.result);
+    Ok(verdict.passed)
 }
 
 /// Passes output on, and reads the test harness's closing line out of it.

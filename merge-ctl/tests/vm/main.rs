@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
 mod check;
+mod crash;
 mod detach;
 mod device_mapper;
 mod differential;

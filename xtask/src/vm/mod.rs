@@ -13,6 +13,7 @@
 
 mod command;
 mod control;
+pub(crate) mod disks;
 mod qemu;
 mod streams;
 mod terminal;
@@ -20,6 +21,7 @@ mod terminal;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +33,7 @@ use crate::kernels::{self, ByHand, Choice, Kernel};
 use crate::workspace::Workspace;
 use crate::{build, setup};
 use control::Control;
+use disks::Disks;
 use qemu::{Machine, Qemu};
 use terminal::{Size, Terminal};
 
@@ -38,6 +41,8 @@ use terminal::{Size, Terminal};
 pub(crate) const TROUBLE: u8 = 125;
 /// The exit status when the command took longer than it was allowed to.
 const TIMED_OUT: u8 = 124;
+/// The exit status when the power was cut before the command ended.
+pub(crate) const POWER_CUT: u8 = 123;
 /// How long the streams may take to end once the command has.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -71,6 +76,9 @@ pub(crate) struct Vm {
     pub(crate) kernel: Kernel,
     /// Sizes of empty disks in bytes: /dev/vda, /dev/vdb, …
     pub(crate) disks_bytes: Vec<u64>,
+    /// Disks that are there before and after, behind the empty ones, in an order of the VM's own.
+    /// When their power is cut the VM ends.
+    pub(crate) lasting: Option<Lasting>,
     /// Its memory.
     pub(crate) memory_mib: u32,
     /// Files for the command's working directory, /root, which is on its PATH.
@@ -79,6 +87,14 @@ pub(crate) struct Vm {
     pub(crate) interactive: bool,
     /// Stop it after this time.
     pub(crate) timeout: Option<Duration>,
+}
+
+/// Disks that outlive the VM.
+pub(crate) struct Lasting {
+    /// The disks.
+    pub(crate) disks: Arc<Disks>,
+    /// Which of them comes first; the others follow in turn. Names like vda mean nothing.
+    pub(crate) first: usize,
 }
 
 /// What happens to a running VM.
@@ -91,6 +107,8 @@ pub(crate) enum Event {
     OutputClosed,
     /// QEMU is gone.
     Gone,
+    /// The power of its lasting disks was cut.
+    PowerCut,
     /// We were told to stop, by this signal.
     Signal(i32),
     /// The terminal has a new size.
@@ -120,6 +138,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     let vm = Vm {
         kernel,
         disks_bytes: args.disks.clone(),
+        lasting: None,
         memory_mib: args.mem,
         copies,
         interactive: on_terminal(),
@@ -134,6 +153,7 @@ impl Vm {
         Self {
             kernel,
             disks_bytes: Vec::new(),
+            lasting: None,
             memory_mib: 2048,
             copies: Vec::new(),
             interactive: false,
@@ -142,7 +162,7 @@ impl Vm {
     }
 
     /// Runs `command` with its output on ours; returns its exit status (128 + n for signal n),
-    /// 124 after a timeout, 125 if the VM died.
+    /// 123 if the power was cut, 124 after a timeout, 125 if the VM died.
     pub(crate) fn run(&self, workspace: &Workspace, command: &[OsString]) -> Result<u8> {
         self.run_into(workspace, command, &mut std::io::stdout(), &mut std::io::stderr())
     }
@@ -167,10 +187,14 @@ impl Vm {
         // Signals are caught from before QEMU is there to be left behind.
         let (sender, events) = mpsc::channel();
         let signals = control::Signals::catch(sender.clone())?;
+        if let Some(lasting) = &self.lasting {
+            lasting.disks.power(sender.clone());
+        }
         let machine = Machine {
             image: &self.kernel.image,
             initrd: &initrd,
             disks_bytes: &self.disks_bytes,
+            lasting: self.lasting.as_ref().map(Lasting::sockets).unwrap_or_default(),
             memory_mib: self.memory_mib,
         };
         let mut qemu = Qemu::start(dir.path(), &machine)?;
@@ -236,6 +260,7 @@ impl Vm {
                 Ok(Event::Resized) => control.send_size(Size::of_terminal()),
                 Ok(Event::Signal(signal)) => return Ending::Signal(signal),
                 Ok(Event::Escape) => return Ending::Escape,
+                Ok(Event::PowerCut) => return Ending::PowerCut,
                 Ok(Event::OutputClosed) => return Ending::OutputClosed,
                 Err(RecvTimeoutError::Timeout) if status.is_none() => return Ending::TimedOut,
                 Ok(Event::Gone) | Err(_) => return Ending::Died,
@@ -249,12 +274,22 @@ impl Vm {
     }
 }
 
+impl Lasting {
+    /// Serial numbers and sockets in this VM's order.
+    fn sockets(&self) -> Vec<(&'static str, &Path)> {
+        let mut sockets: Vec<_> = self.disks.sockets().collect();
+        sockets.rotate_left(self.first);
+        sockets
+    }
+}
+
 /// How a VM's run ended.
 enum Ending {
     Status(u8),
     Died,
     TimedOut,
     OutputClosed,
+    PowerCut,
     Escape,
     Signal(i32),
 }
@@ -266,6 +301,7 @@ impl Ending {
             Self::Status(status) => return Ok(status),
             Self::Signal(signal) => return Ok(u8::try_from(128 + signal).unwrap_or(TROUBLE)),
             Self::OutputClosed => return Ok(128 + 13),
+            Self::PowerCut => return Ok(POWER_CUT),
             Self::Escape => eprintln!("\nxtask vm: stopped"),
             Self::TimedOut => {
                 eprintln!("xtask vm: the command took too long; the VM was stopped");
