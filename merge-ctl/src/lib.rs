@@ -21,5 +21,6 @@ pub mod sample;
 pub mod sampler;
 pub mod state_dir;
 pub mod store;
+pub mod throttle;
 pub mod units;
 pub mod view;

@@ -19,6 +19,7 @@ use crate::sample::{
     CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
     StoreView,
 };
+use crate::throttle::{Place, Throttling};
 use crate::units::{DeviceNumber, Sectors};
 use store::StoreReading;
 
@@ -38,6 +39,8 @@ pub struct Sampler {
     end: Option<End>,
     /// The exception store, as long as it is being read.
     reading: Option<StoreReading>,
+    /// Where a throttler says what it does.
+    throttle: Place,
 }
 
 impl Sampler {
@@ -62,7 +65,8 @@ impl Sampler {
             identity.probes.missing.push(format!("I/O on the origin is not seen: {error}."));
         }
         let alone = host.merges().all(|merge| merge.info.dev == identity.origin_dev);
-        Ok(Self { control, probe, identity, alone, runs: Vec::new(), end: None, reading: None })
+        let (runs, throttle) = (Vec::new(), Place::of_this_host());
+        Ok(Self { control, probe, identity, alone, runs, end: None, reading: None, throttle })
     }
 
     /// What stays the same.
@@ -164,9 +168,17 @@ impl Sampler {
             io: self.probe.io(origin),
             kernel_in_flight: in_flight::read(origin).ok(),
             throttle_percent: throttle::read().ok().flatten(),
+            throttling: self.throttling(),
             disks: self.disks().ok(),
             dropped: self.probe.dropped(),
         }
+    }
+
+    /// What a living throttler does. One that cannot be read is as good as none: the setting itself
+    /// is in the sample.
+    fn throttling(&self) -> Option<Throttling> {
+        let lease = self.throttle.read().ok().flatten()?;
+        lease.holder.is_alive().then_some(lease.throttling)
     }
 
     fn disks(&self) -> io::Result<Disks> {

@@ -1,8 +1,8 @@
 //! Device-mapper as merge-ctl needs it: ioctls, tables, status lines, and whose device is whose.
 //!
 //! What always holds: nothing is computed from two instants here, and nothing is changed that was
-//! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`], [`disk_stats`] and
-//! [`throttle`], changing in [`control`] and [`nodes`]; [`target`] and [`status`] are pure. The
+//! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`] and [`disk_stats`],
+//! changing in [`control`], [`nodes`] and [`throttle`]; [`target`] and [`status`] are pure. The
 //! only unsafe code is in the private module `ioctl`.
 //!
 //! It refuses to be a general device-mapper library: the commands that a merge does not need
