@@ -66,11 +66,11 @@ impl Face {
         }
     }
 
-    /// Shows a line of the eBPF programs' own diagnostics.
+    /// Shows a line beside the merge: the eBPF programs' own diagnostics, or what a throttle does.
     pub(crate) fn log(&mut self, line: &str) {
         match self {
             Self::Tui(dashboard) => dashboard.set_notice(line),
-            Self::Lines(_) => eprintln!("merge-ctl: probes: {line}"),
+            Self::Lines(_) => eprintln!("merge-ctl: {line}"),
         }
     }
 

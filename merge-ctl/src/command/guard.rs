@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use merge_ctl::guard::{self, Duty};
 
+use super::throttle::Watch;
 use crate::exit::Exit;
 
 /// Stands guard, and acts where that is needed.
@@ -16,16 +17,21 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
 }
 
 /// What is ready to be done without reading anything that might lie on a suspended device.
-enum Prepared {}
+enum Prepared {
+    Throttle(Watch),
+}
 
 fn prepare(duty: &Duty) -> io::Result<Prepared> {
     match duty {
-        Duty::Devices { .. } | Duty::Throttle { .. } => Err(io::ErrorKind::Unsupported.into()),
+        Duty::Throttle { lease } => Watch::over(lease).map(Prepared::Throttle),
+        Duty::Devices { .. } => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
 impl Prepared {
     fn act(self) -> anyhow::Result<()> {
-        match self {}
+        match self {
+            Self::Throttle(watch) => Ok(watch.act()?),
+        }
     }
 }

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::face::Face;
+use super::throttle::Beside;
 use super::wish::Wish;
 use crate::cli::{Live, Output, Probes};
 use crate::exit::{Exit, Usage};
@@ -77,6 +78,8 @@ pub(crate) struct Following<'a> {
     pub(crate) finisher: &'a mut dyn Finisher,
     /// What makes us leave.
     pub(crate) signals: &'a mut LeaveSignals,
+    /// What slows the merge down meanwhile.
+    pub(crate) throttle: &'a mut Beside,
 }
 
 impl Following<'_> {
@@ -108,9 +111,12 @@ impl Following<'_> {
             }
             let sample = self.sampler.sample();
             for line in self.sampler.drain_log() {
-                self.face.log(&line);
+                self.face.log(&format!("probes: {line}"));
             }
             model = model.next(&sample);
+            if let Some(line) = self.throttle.step(&model) {
+                self.face.log(&line);
+            }
             self.face.show(&model, &sample.runs)?;
             match model.state {
                 State::DoneNotFinished => {

@@ -15,4 +15,5 @@ pub(crate) mod plan;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod subject;
+pub(crate) mod throttle;
 pub(crate) mod wish;

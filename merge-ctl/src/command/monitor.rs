@@ -13,6 +13,7 @@ use merge_ctl::sampler::Sampler;
 use super::chooser;
 use super::face::Face;
 use super::live::{self, Ended, Finisher, Following, LeaveSignals};
+use super::throttle::Beside;
 use super::wish::Wish;
 use crate::cli::{Live, Monitor, Output};
 use crate::exit::{Exit, NoMerge};
@@ -67,8 +68,17 @@ async fn follow(
     face.begin(&model, place(host, origin))?;
     face.show(&model, &first.runs)?;
     let mut onlooker = Onlooker(device.owner());
-    let mut following = Following { sampler: &mut sampler, face, finisher: &mut onlooker, signals };
+    let tier = sampler.identity().probes.tier;
+    let mut throttle = Beside::begin(live, tier, &device.label())?;
+    let mut following = Following {
+        sampler: &mut sampler,
+        face,
+        finisher: &mut onlooker,
+        signals,
+        throttle: &mut throttle,
+    };
     let (model, ended) = following.until_the_end(model).await?;
+    throttle.end().iter().for_each(|line| face.log(line));
     Ok((model, ended, sampler))
 }
 
@@ -118,7 +128,7 @@ async fn pick(
 }
 
 /// The merging origin that a device stands for: itself, or what its data is merged into.
-fn merging<'a>(host: &'a Host, device: &'a Device) -> Option<&'a Device> {
+pub(crate) fn merging<'a>(host: &'a Host, device: &'a Device) -> Option<&'a Device> {
     if device.merge().is_some() {
         return Some(device);
     }

@@ -16,6 +16,7 @@ use merge_ctl::sampler::Sampler;
 use super::begin::{Begun, Driver, begin};
 use super::face::Face;
 use super::live::{self, Following, LeaveSignals};
+use super::throttle::Beside;
 use crate::cli::{Output, Start};
 use crate::exit::Exit;
 
@@ -48,10 +49,12 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     let first = sampler.sample_before(usage(&plan));
     let stall_after_ns = live::nanoseconds(options.live.stall_after);
     let model = Model::first(sampler.identity().clone(), &first, stall_after_ns);
+    let tier = sampler.identity().probes.tier;
+    let throttle = Beside::begin(&options.live, tier, &plan.origin.label())?;
     match begin(&plan, sampler.control())? {
         Begun::Merging => {
             let face = Face::new_or_lines(output, &options.live);
-            show(sampler, model, &plan, face, signals).await
+            show(sampler, model, &plan, face, signals, throttle).await
         }
         Begun::Scheduled(words) => {
             let output = if output == Output::Tui { Output::Plain } else { output };
@@ -97,6 +100,7 @@ async fn show(
     plan: &Plan<'_>,
     mut face: Face,
     mut signals: LeaveSignals,
+    mut throttle: Beside,
 ) -> anyhow::Result<ExitCode> {
     let mut finisher = Driver::new(plan);
     let following = Following {
@@ -104,10 +108,15 @@ async fn show(
         face: &mut face,
         finisher: &mut finisher,
         signals: &mut signals,
+        throttle: &mut throttle,
     };
     let come_back = advice::come_back(&model);
-    match following.show(model).await {
+    let shown = following.show(model).await;
+    // Before anything is printed that may fail.
+    let put_back = throttle.end();
+    match shown {
         Ok(model) => {
+            put_back.iter().for_each(|line| face.log(line));
             face.end(&model)?;
             Ok(live::exit_of(&model).into())
         }

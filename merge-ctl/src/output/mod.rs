@@ -15,3 +15,4 @@ pub mod plan;
 pub mod plan_json;
 pub mod plan_picture;
 mod plan_tables;
+pub mod throttle;

@@ -33,7 +33,7 @@ impl Effect {
             Self::NotKnown => "effect not known yet",
             Self::Slows => "it slows the merge",
             Self::Little => "hardly any effect",
-            Self::None => "no effect: the storage is too fast for the kernel's throttle",
+            Self::None => "no effect on this merge",
         }
     }
 
