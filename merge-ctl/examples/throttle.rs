@@ -7,6 +7,7 @@
 //! disks and copied to it before each merge.
 
 #[path = "../tests/vm/shared_disk.rs"]
+#[allow(clippy::unwrap_used, reason = "made for the tests, which panic where they fail")]
 mod shared_disk;
 #[path = "../tests/vm/testbed.rs"]
 #[allow(
@@ -18,7 +19,6 @@ mod testbed;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::FileExt as _;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -26,27 +26,23 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde_json::Value;
 
-use shared_disk::SharedDisk;
-use testbed::{AlignedBuffer, Testbed, dmsetup, open_direct};
+use shared_disk::{Devices, SharedDisk, Size, exceptions};
 
-/// How much a merge has to copy, and in runs of how many chunks of 4 KiB.
-const EXCEPTIONS: u64 = 24_000;
-const RUN_CHUNKS: u64 = 128;
-const CHUNK_SECTORS: u64 = 8;
-const MIB: u64 = 128;
+/// How much a merge has to copy, and in runs of how many chunks: 48 MiB, 512 KiB a run.
+const SIZE: Size = Size { mib: 64, chunk_sectors: 32, exceptions: 3_072, run_chunks: 32 };
 /// How long the disk takes for a request of up to 64 KiB, at the least.
-const REQUEST_US: u64 = 2_000;
+const REQUEST_US: u64 = 5_000;
 /// What the application wants, and how often it writes.
-const TARGET_MS: u64 = 15;
+const TARGET_MS: u64 = 25;
 const PERCENTILE: u64 = 90;
-const WRITES_PER_S: u64 = 40;
+const WRITES_PER_S: u64 = 30;
 
 /// A way to throttle: its name, and the arguments of `merge-ctl throttle`; none for no throttle.
 const VARIANTS: [(&str, &[&str]); 4] = [
     ("none", &[]),
     ("fixed 50 %", &["50%"]),
     ("fixed 10 %", &["10%"]),
-    ("loop", &["--write-latency", "15ms", "--percentile", "90"]),
+    ("loop", &["--write-latency", "25ms", "--percentile", "90"]),
 ];
 
 /// What came of a merge.
@@ -71,8 +67,8 @@ fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1);
     let rounds: u64 = words.next().context("say how many rounds")?.parse()?;
     let named: Vec<String> = words.collect();
-    let exceptions = exceptions();
-    let disk = SharedDisk::new("bench", MIB, REQUEST_US);
+    let exceptions = exceptions(&SIZE);
+    let disk = SharedDisk::new("bench", SIZE.mib, REQUEST_US);
     for round in 0..rounds {
         for turn in 0..VARIANTS.len() as u64 {
             // Each round begins with another one.
@@ -86,16 +82,6 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The content of a COW device with all that is to be merged.
-fn exceptions() -> Vec<u8> {
-    let bed = Testbed::new("template", MIB, CHUNK_SECTORS);
-    bed.write_snapshot(
-        (0..).filter(|chunk| chunk % (RUN_CHUNKS + 1) != 0).take(EXCEPTIONS as usize),
-        3,
-    );
-    bed.image("cow")
-}
-
 /// One merge from the beginning to the end.
 fn measure(
     disk: &SharedDisk,
@@ -103,8 +89,7 @@ fn measure(
     (variant, arguments): (&'static str, &[&str]),
     round: u64,
 ) -> anyhow::Result<Outcome> {
-    restore(disk.halves[1].as_ref(), exceptions)?;
-    let devices = Devices::new(disk);
+    let devices = Devices::new("bench", disk, &SIZE, exceptions);
     let mut merge = Running::start(Command::new("merge-ctl").args([
         "start",
         "--yes",
@@ -134,47 +119,6 @@ fn measure(
     drop(devices);
     let merge_s = summary["elapsed_ns"].as_f64().context("no elapsed_ns")? / 1e9;
     Ok(Outcome { variant, round, merge_s, ..writes(&fs::read_to_string(LOG)?)? })
-}
-
-/// Writes the exceptions to the disk, in pieces as large as it takes.
-fn restore(path: &std::path::Path, image: &[u8]) -> anyhow::Result<()> {
-    const PIECE: usize = 64 * 1024;
-    let file = open_direct(path);
-    let mut buffer = AlignedBuffer::new(PIECE);
-    let used = image.len() - image.iter().rev().take_while(|byte| **byte == 0).count();
-    for (number, piece) in image[..used.next_multiple_of(PIECE)].chunks(PIECE).enumerate() {
-        buffer.as_mut().copy_from_slice(piece);
-        file.write_all_at(buffer.as_mut(), (number * PIECE) as u64)?;
-    }
-    Ok(())
-}
-
-/// The origin and the snapshot, above the two halves.
-struct Devices;
-
-impl Devices {
-    fn new(disk: &SharedDisk) -> Self {
-        let end = MIB * 1024 * 1024 / testbed::SECTOR;
-        let [real, cow] = &disk.halves;
-        let create = |name: &str, table: String| {
-            dmsetup(&["create", name, "--table", &format!("0 {end} {table}")]);
-        };
-        create("bench-snap", format!("snapshot {real} {cow} P {CHUNK_SECTORS}"));
-        create("bench-origin", format!("snapshot-origin {real}"));
-        Self
-    }
-}
-
-impl Drop for Devices {
-    fn drop(&mut self) {
-        for name in ["bench-origin", "bench-snap"] {
-            // The snapshot has gone with its merge.
-            let _ = Command::new("dmsetup")
-                .args(["remove", "--retry", name])
-                .stderr(Stdio::null())
-                .status();
-        }
-    }
 }
 
 /// fio's log of every write.

@@ -42,7 +42,7 @@ pub struct Report<'a> {
 
 const GLOBAL: &str = "The setting is one for all snapshots of this host, copies on write included.";
 /// What is said, once, where the setting does nothing.
-const NO_EFFECT: &str = "The throttle has no effect on this merge: no copy took long enough to contain \
+const NO_EFFECT: &str = "The throttle has no effect on this merge: hardly a copy took long enough to contain \
     one of the kernel's sleeps of 100 ms. The storage is too fast for it, or copies take less than \
     that share of the time anyway.";
 const NO_EFFECT_BY_SPEED: &str = "The throttle seems to have no effect on this merge: it is as fast as \

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Histogram, Observation};
+use super::evidence::{Histogram, Observation, SLEEP_NS};
 
 /// Nothing is said of an effect before the merge was throttled for so long.
 const ENOUGH_NS: u64 = 5_000_000_000;
 /// Without it the merge must have been seen for so long to be compared with.
 const ENOUGH_BEFORE_NS: u64 = 1_000_000_000;
+/// Less sleep than this share of the time is none: now and then a copy takes long for other reasons.
+const NO_SLEEP: f64 = 0.02;
 /// Above this share of its speed a merge is as fast as before.
 const AS_FAST: f64 = 0.9;
 
@@ -22,7 +24,7 @@ pub enum Effect {
     Slows,
     /// Some copies took long enough to have slept, and the merge is about as fast as before.
     Little,
-    /// It does nothing: no copy was long enough to contain a sleep.
+    /// It does nothing: hardly a copy was long enough to contain a sleep.
     None,
 }
 
@@ -74,6 +76,11 @@ impl Side {
         }
     }
 
+    /// The most of the time, from 0 to 1, that copies can have slept once each.
+    fn slept_share(&self) -> f64 {
+        (self.may_have_slept * SLEEP_NS) as f64 / self.span_ns.max(1) as f64
+    }
+
     /// Bytes a second; none where nothing was seen.
     pub fn bytes_per_s(&self) -> Option<f64> {
         (self.span_ns > 0).then(|| self.merged_bytes as f64 * 1e9 / self.span_ns as f64)
@@ -99,14 +106,14 @@ impl EffectLog {
 
     /// What is to be said of it.
     ///
-    /// Where the runs are seen, "nothing" is certain: the kernel sleeps a tenth of a second at the
-    /// least, so a shorter copy has not slept. That a merge is slower may have other reasons.
+    /// Where the runs are seen, "nothing" is well founded: the kernel sleeps a tenth of a second at
+    /// the least, so a shorter copy has not slept. That a merge is slower may have other reasons.
     pub fn effect(&self) -> Effect {
         if self.throttled.span_ns < ENOUGH_NS {
             return Effect::NotKnown;
         }
         let ratio = self.speed_kept();
-        if self.sees_runs && self.throttled.may_have_slept == 0 {
+        if self.sees_runs && self.throttled.slept_share() < NO_SLEEP {
             return if self.throttled.runs > 0 { Effect::None } else { Effect::NotKnown };
         }
         match ratio {
@@ -159,6 +166,7 @@ mod tests {
         assert_eq!(effect(second(100, Some(0)), second(40, Some(0)), 6), Effect::None);
         assert_eq!(effect(second(100, Some(0)), second(40, Some(1)), 6), Effect::Slows);
         assert_eq!(effect(second(100, Some(3)), second(95, Some(3)), 6), Effect::Little);
+        assert_eq!(effect(second(100, Some(3)), second(95, Some(1)), 6), Effect::Little);
         assert_eq!(effect(second(100, Some(0)), second(40, Some(1)), 4), Effect::NotKnown);
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut vm = Vm::new(kernel);
     vm.memory_mib = MEMORY_MIB;
     vm.timeout = Some(TIMEOUT);
-    vm.copies = vec![build::vm_example(workspace, "throttle")?];
+    vm.copies = vec![build::merge_ctl(workspace)?, build::vm_example(workspace, "throttle")?];
     say(format_args!(
         "merges on kernel {}, four a round, some minutes each round",
         vm.kernel.version
