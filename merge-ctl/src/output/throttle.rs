@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::throttle::effect::{EffectLog, Side};
 use crate::throttle::others::Others;
 use crate::throttle::throttler::{Recent, latency_ns};
-use crate::throttle::{Effect, Goal, Lease, Percentile, Restored, Throttling};
+use crate::throttle::{Effect, Goal, Lease, Percentile, Profile, Restored, Throttling};
 
 /// The setting as it is, and who has made it so.
 #[derive(Clone, Copy, Debug)]
@@ -256,7 +256,7 @@ impl From<&Throttling> for ThrottlingJson {
             target_ns: target.map(|target| target.latency_ns),
             percentile: target.map(|target| target.percentile.percent()),
             floor_percent: target.map(|target| target.floor_percent),
-            profile: throttling.profile.map(|profile| profile.name()),
+            profile: throttling.profile.map(Profile::name),
             doing: throttling.doing.code(),
             effect: throttling.effect.code(),
         }
@@ -436,7 +436,7 @@ pub fn json(model: &Model, report: &Report<'_>, moment: Moment<'_>) -> String {
 mod tests {
     use super::*;
     use crate::output::fixture;
-    use crate::throttle::{Doing, Profile};
+    use crate::throttle::Doing;
 
     fn throttling() -> Throttling {
         Throttling {

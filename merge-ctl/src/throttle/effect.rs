@@ -151,29 +151,29 @@ mod tests {
         }
     }
 
-    fn effect(before: Observation, with: Observation, seconds: usize) -> Effect {
+    fn effect(before: &Observation, with: &Observation, seconds: usize) -> Effect {
         let mut log = EffectLog::default();
-        log.take(&before, false);
-        log.take(&before, false);
+        log.take(before, false);
+        log.take(before, false);
         for _ in 0..seconds {
-            log.take(&with, true);
+            log.take(with, true);
         }
         log.effect()
     }
 
     #[test]
     fn copies_too_short_for_a_sleep_prove_that_there_is_no_effect() {
-        assert_eq!(effect(second(100, Some(0)), second(40, Some(0)), 6), Effect::None);
-        assert_eq!(effect(second(100, Some(0)), second(40, Some(1)), 6), Effect::Slows);
-        assert_eq!(effect(second(100, Some(3)), second(95, Some(3)), 6), Effect::Little);
-        assert_eq!(effect(second(100, Some(3)), second(95, Some(1)), 6), Effect::Little);
-        assert_eq!(effect(second(100, Some(0)), second(40, Some(1)), 4), Effect::NotKnown);
+        assert_eq!(effect(&second(100, Some(0)), &second(40, Some(0)), 6), Effect::None);
+        assert_eq!(effect(&second(100, Some(0)), &second(40, Some(1)), 6), Effect::Slows);
+        assert_eq!(effect(&second(100, Some(3)), &second(95, Some(3)), 6), Effect::Little);
+        assert_eq!(effect(&second(100, Some(3)), &second(95, Some(1)), 6), Effect::Little);
+        assert_eq!(effect(&second(100, Some(0)), &second(40, Some(1)), 4), Effect::NotKnown);
     }
 
     #[test]
     fn without_runs_the_speed_alone_must_do() {
-        assert_eq!(effect(second(100, None), second(99, None), 6), Effect::None);
-        assert_eq!(effect(second(100, None), second(30, None), 6), Effect::Slows);
-        assert_eq!(effect(second(0, None), second(30, None), 6), Effect::NotKnown);
+        assert_eq!(effect(&second(100, None), &second(99, None), 6), Effect::None);
+        assert_eq!(effect(&second(100, None), &second(30, None), 6), Effect::Slows);
+        assert_eq!(effect(&second(0, None), &second(30, None), 6), Effect::NotKnown);
     }
 }
