@@ -34,8 +34,25 @@ pub mod event {
     pub const RUN_FINISHED: u32 = 1;
     /// No exception is left: the merge is done.
     pub const MERGE_ENDED: u32 = 2;
-    /// The merge failed in the record's `phase` and has stopped for good.
+    /// The merge has stopped for good; the record's `failure` tells why.
     pub const MERGE_FAILED: u32 = 3;
+}
+
+/// What made a merge fail: which step, and on which of the two devices (`drivers/md/dm-snap.c`,
+/// `snapshot_merge_next_chunks` and `merge_callback`).
+pub mod failure {
+    /// Nothing failed.
+    pub const NONE: u32 = 0;
+    /// `persistent_prepare_merge` could not read an area of metadata from the COW device.
+    pub const METADATA_READ_COW: u32 = 1;
+    /// kcopyd could not read the run from the COW device.
+    pub const COPY_READ_COW: u32 = 2;
+    /// kcopyd could not write the run to the origin.
+    pub const COPY_WRITE_ORIGIN: u32 = 3;
+    /// The origin's write cache could not be flushed.
+    pub const FLUSH_ORIGIN: u32 = 4;
+    /// `persistent_commit_merge` could not write metadata to the COW device.
+    pub const COMMIT_COW: u32 = 5;
 }
 
 /// One run of a merge: finished, as an event in the ring buffer.
@@ -47,8 +64,8 @@ pub mod event {
 pub struct RunRecord {
     /// One of [`event`].
     pub event: u32,
-    /// The phase that failed, one of [`phase`]; 0 where nothing failed.
-    pub failed_phase: u32,
+    /// What failed, one of [`failure`].
+    pub failure: u32,
     /// Tells merges apart; opaque (the kernel's address of the merging snapshot).
     pub snapshot: u64,
     /// The COW device, or 0 where it is not known yet.
@@ -61,7 +78,8 @@ pub struct RunRecord {
     pub new_chunk: u64,
     /// How many chunks the run has.
     pub chunks: u32,
-    /// A negative errno where the kernel told one, else 0. A failed copy tells only that it failed.
+    /// A negative errno where the kernel told one, else 0. A failed copy and a failed flush tell only
+    /// that they failed.
     pub errno: i32,
     /// When the metadata phase began.
     pub started_ns: u64,

@@ -26,13 +26,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use merge_ctl::dm::{Control, Host, SnapshotStatus, holders};
+use merge_ctl::merge::drive::{Unwritten, drive};
 use merge_ctl::merge::finish::Finish;
 use merge_ctl::merge::live::LiveExecutor;
+use merge_ctl::merge::machine::Goal;
 use merge_ctl::merge::preflight::{self, Way};
+use merge_ctl::merge::recording;
 use merge_ctl::model::{DEFAULT_STALL_AFTER_NS, Model, State};
 use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sample::{MergeIdentity, ProbeTier, Sample};
-use merge_ctl::sampler::Sampler;
+use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -199,26 +202,29 @@ async fn merge(bed: &Testbed, case: &Case, record: bool, go: &Stage) -> anyhow::
     };
     let best = if case.probes { ProbeTier::Full } else { ProbeTier::None };
     let probe = Probe::attach(ProbeOptions { best, ..ProbeOptions::default() });
-    let mut sampler =
-        Sampler::new(control, probe, &host, plan.origin, &plan.args, Some(plan.snapshot))?;
-    let first = sampler.sample_before(*usage);
-    let identity = sampler.identity().clone();
+    let mut watch = Watch::new(control, probe);
+    let place = watch.add(&host, plan.origin, &plan.args, Some(plan.snapshot))?;
+    watch.read_store(place, Some(*usage), FIRST_SAMPLE_WAITS);
+    let first = watch.first_sample(place);
+    let identity = watch.identity(place).clone();
     if record {
         let identity = Box::new(identity.clone());
         say(&Line::Begin { case: case.name.to_owned(), identity })?;
         say(&Line::Sample(Box::new(first.clone())))?;
     }
     let mut followed = Followed::new(case.name.to_owned(), identity, &first);
-    handover.begin(&mut LiveExecutor::new(sampler.control(), [plan.origin, plan.snapshot]))?;
+    let mut log = Unwritten(recording::of_handover(&host, handover)?);
+    let mut executor = LiveExecutor::new(watch.control(), [plan.origin, plan.snapshot]);
+    drive(&Goal::Merge, &mut executor, &mut log).or_not("begun", &handover.origin)?;
     go.set(Stage::GO);
     let mut ticker = interval(SAMPLE_EVERY);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticker.tick() => {}
-            () = sampler.something_happened() => {}
+            () = watch.something_happened() => {}
         }
-        let sample = sampler.sample();
+        let sample = watch.sample(place);
         let goes_on = followed.take(&sample);
         if record {
             say(&Line::Sample(Box::new(sample)))?;
@@ -230,9 +236,12 @@ async fn merge(bed: &Testbed, case: &Case, record: bool, go: &Stage) -> anyhow::
     if followed.model.state != State::DoneNotFinished {
         bail!("the merge ended as {}", followed.model.state.name());
     }
-    let host = Host::read(sampler.control())?;
+    let host = Host::read(watch.control())?;
     let origin = host.by_name(&bed.dm("origin")).context("no origin")?;
-    Finish::of(&host, origin)?.carry_out(&mut LiveExecutor::new(sampler.control(), [origin]))?;
+    let finish = Finish::of(&host, origin)?;
+    let mut executor = LiveExecutor::new(watch.control(), [origin]);
+    let goal = Goal::Finish(finish.plain);
+    drive(&goal, &mut executor, &mut log).or_not("finished", &finish.origin)?;
     Ok(followed.outcome())
 }
 

@@ -9,15 +9,31 @@ use merge_ctl::throttle::{Goal, Percentile, Profile, Target};
 
 use crate::exit::Usage;
 
+use crate::command::hooks::HookCommand;
+
 const EXIT_STATUS: &str = "\
 Exit status:
   0  done
   1  another error
   2  wrong usage
   3  still merging, or all is merged and the merge still has to be finished
+  4  still merging, and the merge stood still when it was left
   5  the merge failed, or the snapshot is invalid
   6  a privilege or a kernel feature is missing
-  8  refused, and nothing was changed";
+  8  refused, and nothing was changed
+Of several merges the one that ended worst counts: 5 before 1, 8, 6, 4, 3 and 0.";
+
+const WAIT_STATUS: &str = "\
+Exit status:
+  0  no merge goes on, and none is to come: it has been finished, or there was none when asked
+  1  another error, or the origin carries no merge any more and its end was not seen
+  2  wrong usage, or no such volume
+  3  not finished, and waiting makes no sense: LVM begins it at the next activation, or all is
+     merged and nobody has finished it for 5 s (20 s where lvm2 has to, which looks every 15 s)
+  4  stalled for longer than --stall-after
+  5  the merge failed, or the snapshot is invalid
+  6  a privilege or a kernel feature is missing
+  7  not done when --timeout was over";
 
 const EXPLAIN_STATUS: &str = "\
 Exit status:
@@ -57,11 +73,33 @@ pub(crate) enum Command {
     /// The origin becomes what the snapshot holds; what was written to the origin since the
     /// snapshot was taken is lost, and a merge that has begun cannot be called off. Leaving the
     /// live view does not stop the merge.
+    ///
+    /// Several snapshots are all checked before the first is begun. They are begun one after the
+    /// other; where one cannot begin, those behind it are left as they are.
     #[command(after_help = EXIT_STATUS)]
     Start(Start),
-    /// Show a merge live, whoever started it
+    /// Show a merge live, or all of them, whoever started them
     #[command(after_help = EXIT_STATUS)]
     Monitor(Monitor),
+    /// Wait until a merge is done, and say in the exit status how it ended
+    ///
+    /// Changes nothing, reads no exceptions, and looks at the kernel's status five times a second.
+    /// Nothing being merged is no error: a merge that was started a moment ago may have been
+    /// finished already, so that `start --yes …; wait …` means what it says.
+    #[command(after_help = WAIT_STATUS)]
+    Wait(Wait),
+    /// Go on with a merge after a crash or a reboot, show it live, and finish it
+    ///
+    /// What was begun is in a journal on disk, with the devices below. Whatever state these are in, they
+    /// are brought to where the merge goes on: tables are loaded, what is suspended is resumed, after
+    /// a reboot the origin is made again. A merge of LVM has no journal: LVM goes on with it when the
+    /// volume is activated.
+    ///
+    /// A merge that has failed must not be suspended and resumed: the kernel would destroy data. Its
+    /// device is taken down and made anew (a volume of LVM is deactivated and activated again), once
+    /// the devices below answer again, nobody uses it, and somebody has agreed or said --yes.
+    #[command(after_help = EXIT_STATUS)]
+    Resume(Resume),
     /// Finish a merge that has nothing left to do: make the origin a plain device again
     #[command(after_help = EXIT_STATUS)]
     Finish(Finish),
@@ -105,9 +143,10 @@ pub(crate) enum Command {
 /// `merge-ctl start`.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// The snapshot to merge
-    #[arg(help = format!("The snapshot to merge, {NAMES}"))]
-    pub(crate) snapshot: String,
+    /// The snapshots to merge
+    #[arg(value_name = "SNAPSHOT", required = true,
+          help = format!("The snapshot to merge, {NAMES}; or several of different origins"))]
+    pub(crate) snapshots: Vec<String>,
     /// Do not ask before the merge begins
     #[arg(short, long)]
     pub(crate) yes: bool,
@@ -120,9 +159,63 @@ pub(crate) struct Start {
 #[derive(Debug, Args)]
 pub(crate) struct Monitor {
     /// The merging origin
-    #[arg(help = format!("The merging origin, {NAMES}; without it, the only merge of this host, \
-                          or a list to choose from"))]
+    #[arg(help = format!("The merging origin, {NAMES}; without it, all merges of this host, and \
+                          those that begin meanwhile"))]
     pub(crate) origin: Option<String>,
+    /// How to show the merge.
+    #[command(flatten)]
+    pub(crate) live: Live,
+}
+
+/// `merge-ctl wait`.
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// The origin that a snapshot is merged into
+    #[arg(help = format!("The origin that a snapshot is merged into, {NAMES}"))]
+    pub(crate) origin: String,
+    /// What to wait for
+    #[arg(long, value_enum, default_value_t = Until::Finished)]
+    pub(crate) until: Until,
+    /// Wait for so long at the most
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Return when something waits for longer than this
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) stall_after: Option<Duration>,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say nothing on stderr but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// What the eBPF programs may watch; with none, the end may be seen 200 ms late
+    #[arg(long, value_enum, default_value_t = Probes::Full)]
+    pub(crate) probes: Probes,
+    /// The operator's own commands.
+    #[command(flatten)]
+    pub(crate) hooks: HookOptions,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// The kernel has merged the last chunk
+    Merged,
+    /// And the origin is a plain device again
+    Finished,
+}
+
+/// `merge-ctl resume`.
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The origin of the merge
+    #[arg(help = format!("The origin of the merge, {NAMES}; without it, all that were begun and \
+                          not finished"))]
+    pub(crate) origin: Option<String>,
+    /// Do not ask before a merge begins anew, a failed one is taken down, or a disk is used that is
+    /// known by its name alone
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,
@@ -351,6 +444,22 @@ pub(crate) struct Live {
     /// A latency to hold meanwhile.
     #[command(flatten)]
     pub(crate) throttle_goal: ThrottleGoal,
+    /// The operator's own commands.
+    #[command(flatten)]
+    pub(crate) hooks: HookOptions,
+}
+
+/// The operator's own commands. A command that is not there is found out here, before anything
+/// begins.
+#[derive(Debug, Args)]
+pub(crate) struct HookOptions {
+    /// Run a command when a stall begins, with the facts in its environment (docs/hooks.md); no
+    /// shell is involved
+    #[arg(long, value_name = "COMMAND", value_parser = HookCommand::parse)]
+    pub(crate) on_stall: Option<HookCommand>,
+    /// Run a command when the merge is over, finished or failed
+    #[arg(long, value_name = "COMMAND", value_parser = HookCommand::parse)]
+    pub(crate) on_done: Option<HookCommand>,
 }
 
 /// What a live command prints.

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use merge_ctl::dm::resolve::ResolveError;
 use merge_ctl::dm::{DmError, DmErrorKind};
+use merge_ctl::merge::journal::below::Missing;
+use merge_ctl::merge::journal::{DriverError, JournalError};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
+use merge_ctl::merge::recording::RecordError;
 use merge_ctl::store::StoreError;
 use merge_ctl::throttle::ThrottleError;
 use merge_ctl::throttle::lease::LeaseError;
@@ -31,6 +34,28 @@ pub(crate) enum Exit {
     Timeout = 7,
     /// Refused; nothing was changed.
     Refused = 8,
+}
+
+impl Exit {
+    /// The worst of several: what somebody has to look at first. Nothing at all is done.
+    pub(crate) fn worst(all: impl IntoIterator<Item = Self>) -> Self {
+        all.into_iter().max_by_key(|exit| exit.rank()).unwrap_or(Self::Done)
+    }
+
+    /// From harmless to bad.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::StillMerging => 1,
+            Self::Stalled => 2,
+            Self::Timeout => 3,
+            Self::Missing => 4,
+            Self::Refused => 5,
+            Self::Usage => 6,
+            Self::Error => 7,
+            Self::Failed => 8,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -59,7 +84,8 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if error.is::<Usage>() || error.is::<ResolveError>() {
         return Exit::Usage;
     }
-    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+    let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>());
+    if let Some(refusal) = refusal {
         return match refusal.obstacle {
             Obstacle::Unfit | Obstacle::InUse => Exit::Refused,
             Obstacle::StillMerging => Exit::StillMerging,
@@ -71,6 +97,9 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     }
     if let Some(lease) = lease_error(error) {
         return of_lease(lease);
+    }
+    if needs_another_hand(error) {
+        return Exit::Refused;
     }
     if may_not_open(error) {
         return Exit::Missing;
@@ -100,10 +129,38 @@ fn of_lease(error: &LeaseError) -> Exit {
     }
 }
 
+/// Whether nothing was changed because another merge-ctl drives the merge, an earlier one has to be
+/// gone on with, or a device below, or what should be on it, is not there.
+fn needs_another_hand(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(JournalError::Exists { .. }))
+            || matches!(cause.downcast_ref(), Some(DriverError::Taken { .. }))
+            || matches!(
+                cause.downcast_ref(),
+                Some(RecordError::NoStore(_) | RecordError::Suspended(_))
+            )
+            || cause.is::<Missing>()
+    })
+}
+
 /// Whether a device or a file may not be read by whoever asks.
 fn may_not_open(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<StoreError>()).any(|error| {
         matches!(error, StoreError::Open { source, .. }
             if source.kind() == io::ErrorKind::PermissionDenied)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_is_what_somebody_has_to_look_at_first() {
+        let worst = |all: &[Exit]| Exit::worst(all.iter().copied());
+        assert_eq!(worst(&[]), Exit::Done);
+        assert_eq!(worst(&[Exit::Done, Exit::StillMerging, Exit::Done]), Exit::StillMerging);
+        assert_eq!(worst(&[Exit::Failed, Exit::Error, Exit::StillMerging]), Exit::Failed);
+        assert_eq!(worst(&[Exit::Refused, Exit::StillMerging]), Exit::Refused);
+    }
 }

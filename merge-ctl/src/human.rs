@@ -43,6 +43,28 @@ pub fn rate(bytes_per_s: f64) -> String {
     format!("{} {}/s", in_unit(bytes_per_s, unit), UNITS[unit])
 }
 
+/// The name of an errno, negative or not: `EIO`. Of those that storage answers with; else its number.
+pub fn errno(errno: i32) -> String {
+    let name = match errno.unsigned_abs() {
+        5 => "EIO",
+        6 => "ENXIO",
+        12 => "ENOMEM",
+        19 => "ENODEV",
+        22 => "EINVAL",
+        28 => "ENOSPC",
+        30 => "EROFS",
+        52 => "EBADE",
+        61 => "ENODATA",
+        67 => "ENOLINK",
+        84 => "EILSEQ",
+        95 => "EOPNOTSUPP",
+        110 => "ETIMEDOUT",
+        121 => "EREMOTEIO",
+        number => return format!("errno {number}"),
+    };
+    name.to_owned()
+}
+
 /// The unit in which a figure stays below 1024, also after rounding to one decimal.
 fn unit_of(bytes: f64) -> usize {
     let mut unit = 0;

@@ -30,6 +30,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Start(options) => runtime()?.block_on(command::start::run(options)),
         Command::Monitor(options) => runtime()?.block_on(command::monitor::run(options)),
+        Command::Wait(options) => runtime()?.block_on(command::wait::run(options)),
+        Command::Resume(options) => runtime()?.block_on(command::resume::run(options)),
         Command::Finish(options) => command::finish::run(options),
         Command::Dump(options) => runtime()?.block_on(command::dump::run(options)),
         Command::Plan(options) => command::plan::run(options),

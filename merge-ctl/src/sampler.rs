@@ -1,89 +1,135 @@
-//! Takes samples of one merge: asks device-mapper, the probes, the exception store and sysfs, and
+//! Takes samples of merges: asks device-mapper, the probes, the exception stores and sysfs, and
 //! interprets nothing.
+//!
+//! A [`Watch`] is all that a process watches: device-mapper and the probes once, and for each merge
+//! what is its own. A merge is called by the place that [`Watch::add`] gave it, which stays the
+//! same also when others are over.
+//!
+//! What always holds: what the probes tell goes to the merge whose COW device they name; what they
+//! tell of a device that they cannot name yet goes to nobody, unless one merge is alone on this
+//! host, as far as that was [looked at](Watch::look). What is the same for all merges is read once
+//! a [round](Watch::round), so that a round costs in proportion to the merges.
 
+mod identity;
+mod merge;
 mod read_times;
 mod store;
 
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::dm::control::DeviceStatus;
-use crate::dm::{
-    Control, Device, DeviceId, DeviceRef, DmErrorKind, Host, SnapshotArgs, SnapshotStatus, Usage,
-    disk_stats, in_flight, throttle,
-};
-use crate::probe::{Event, Probe, What};
-use crate::sample::{
-    CurrentRun, Disks, End, KernelView, MergeIdentity, ProbeReport, ProbeTier, Run, Sample,
-    StoreView,
-};
+use crate::dm::{Control, Device, Host, SnapshotArgs, Usage, throttle};
+use crate::probe::{Event, InProgress, Probe, What};
+use crate::sample::{Dropped, KernelView, MergeIdentity, ProbeTier, Sample};
 use crate::throttle::{Place, Throttling};
-use crate::units::{DeviceNumber, Sectors};
-use store::StoreReading;
+use crate::units::DeviceNumber;
+use merge::MergeSampler;
 
 /// How long the first sample waits for the exception store: nobody waits longer for a first screen.
-const FIRST_SAMPLE_WAITS: Duration = Duration::from_secs(2);
+pub const FIRST_SAMPLE_WAITS: Duration = Duration::from_secs(2);
 
-/// One merge, and everything that its samples are read from.
-pub struct Sampler {
+/// How long the probes may be behind the status line of a merge that failed.
+const LAST_WORD: Duration = Duration::from_millis(50);
+
+/// The merges that this process watches, and what they share.
+pub struct Watch {
     control: Control,
     probe: Probe,
-    identity: MergeIdentity,
-    /// Whether no other merge runs on this host, so that a run whose device is not known yet can
-    /// only be ours.
-    alone: bool,
-    /// Runs that were told and not sampled yet.
-    runs: Vec<Run>,
-    end: Option<End>,
-    /// The exception store, as long as it is being read.
-    reading: Option<StoreReading>,
-    /// Where a throttler says what it does.
-    throttle: Place,
+    merges: Vec<MergeSampler>,
+    /// Whether merges run here that are not watched.
+    strangers: bool,
 }
 
-impl Sampler {
-    /// For the merge of the snapshot with these arguments into `origin`, begun or about to begin.
+/// What is the same for all merges at one instant.
+struct Shared {
+    current: Vec<InProgress>,
+    throttle_percent: Option<u32>,
+    throttling: Option<Throttling>,
+    dropped: Dropped,
+    /// Whether no other merge runs on this host, so that a run whose device is not known yet can
+    /// only be of the one that does.
+    alone: bool,
+}
+
+impl Watch {
+    /// Watches nothing yet.
+    pub const fn new(control: Control, probe: Probe) -> Self {
+        Self { control, probe, merges: Vec::new(), strangers: false }
+    }
+
+    /// Watches the merge of the snapshot with these arguments into `origin`, begun or about to
+    /// begin; gives its place. `snapshot`: its device, where this process begins the merge, and so
+    /// finishes it.
     ///
     /// # Errors
     /// Where a device below has no number in the kernel's table.
-    pub fn new(
-        control: Control,
-        mut probe: Probe,
+    pub fn add(
+        &mut self,
         host: &Host,
         origin: &Device,
         args: &SnapshotArgs,
         snapshot: Option<&Device>,
-    ) -> io::Result<Self> {
-        let mut identity = identity(host, origin, args, snapshot)?;
-        probe.set_siblings(!identity.siblings.is_empty());
-        identity.probes = probe.report().clone();
-        if identity.probes.tier != ProbeTier::None
-            && let Err(error) = probe.watch(identity.origin_dev)
+    ) -> io::Result<usize> {
+        let mut merge = MergeSampler::new(identity::read(host, origin, args, snapshot)?);
+        if self.probe.report().tier != ProbeTier::None
+            && let Err(error) = self.probe.watch(merge.identity.origin_dev)
         {
-            identity.probes.missing.push(format!("I/O on the origin is not seen: {error}."));
+            merge.unseen = Some(format!("I/O on the origin is not seen: {error}."));
         }
-        let alone = host.merges().all(|merge| merge.info.dev == identity.origin_dev);
-        let (runs, throttle) = (Vec::new(), Place::of_this_host());
-        Ok(Self { control, probe, identity, alone, runs, end: None, reading: None, throttle })
+        self.merges.push(merge);
+        let _changed = self.look(host);
+        Ok(self.merges.len() - 1)
     }
 
-    /// What stays the same.
-    pub fn identity(&self) -> &MergeIdentity {
-        &self.identity
+    /// Takes in what is on this host now: other merges, and other snapshots of the origins that are
+    /// watched. Gives the places of the merges whose identity has changed by it.
+    pub fn look(&mut self, host: &Host) -> Vec<usize> {
+        let watched =
+            |dev| self.active().any(|place| self.merges[place].identity.origin_dev == dev);
+        self.strangers = host.merges().any(|merge| !watched(merge.info.dev));
+        let mut changed = Vec::new();
+        for place in self.active().collect::<Vec<_>>() {
+            let identity = &mut self.merges[place].identity;
+            let siblings = identity::siblings(host, identity.real_dev, identity.cow_dev);
+            if siblings != identity.siblings {
+                identity.siblings = siblings;
+                changed.push(place);
+            }
+        }
+        let siblings = self.active().any(|place| !self.merges[place].identity.siblings.is_empty());
+        self.probe.set_siblings(siblings);
+        for (place, merge) in self.merges.iter_mut().enumerate() {
+            if merge.take_report(self.probe.report()) && !changed.contains(&place) {
+                changed.push(place);
+            }
+        }
+        changed
+    }
+
+    /// Ends the watch over one merge, which keeps its place; no [round](Self::round) has it any
+    /// more.
+    pub fn leave(&mut self, place: usize) {
+        self.merges[place].leave();
+        // Refused only where the programs are gone, and the watch with them.
+        let _ = self.probe.unwatch(self.merges[place].identity.origin_dev);
+    }
+
+    /// What stays the same of a merge.
+    pub fn identity(&self, place: usize) -> &MergeIdentity {
+        &self.merges[place].identity
+    }
+
+    /// Says that whoever takes the samples of a merge finishes it once it is done.
+    pub fn will_finish(&mut self, place: usize) {
+        self.merges[place].identity.finished_here = true;
     }
 
     /// The device-mapper that is asked.
-    pub fn control(&self) -> &Control {
+    pub const fn control(&self) -> &Control {
         &self.control
-    }
-
-    /// Gives back what outlives this merge.
-    pub fn into_parts(mut self) -> (Control, Probe) {
-        // Refused only where the programs are gone, and the watch with them.
-        let _ = self.probe.unwatch(self.identity.origin_dev);
-        (self.control, self.probe)
     }
 
     /// What the eBPF programs have to say of themselves.
@@ -91,166 +137,128 @@ impl Sampler {
         self.probe.drain_log()
     }
 
-    /// Returns when the probes have told the end of this merge; never without probes.
+    /// Returns when the probes have told the end of a merge that is watched; never without probes.
     pub async fn something_happened(&mut self) {
         loop {
             self.probe.readable().await;
-            let ended_before = self.end.is_some();
-            if self.drain() && !ended_before {
+            if self.collect() {
                 return;
             }
         }
     }
 
-    /// Takes in what the probes told; whether an end was among it.
-    fn drain(&mut self) -> bool {
+    /// Takes in what the probes told, as every sample does; whether the end of a merge was among
+    /// it. To be called now and then where no sample is taken for long: the kernel keeps only so
+    /// much.
+    pub fn collect(&mut self) -> bool {
         let mut ended = false;
         for Event { cow_dev, what, .. } in self.probe.drain() {
-            if cow_dev != Some(self.identity.cow_dev) {
+            let Some(cow_dev) = cow_dev else {
                 // An end without a device is no proof that it is ours, but reason enough to ask.
-                ended |= cow_dev.is_none();
+                ended |= matches!(what, What::End(_));
                 continue;
-            }
-            match what {
-                What::Run(run) => self.runs.push(run),
-                What::End(end) => {
-                    ended = true;
-                    self.end = Some(end);
-                }
+            };
+            let mut merges = self.merges.iter_mut();
+            if let Some(merge) = merges.find(|merge| merge.is_watched_on(cow_dev)) {
+                ended |= merge.take(what);
             }
         }
         ended
     }
 
-    /// A sample of the merging origin.
-    pub fn sample(&mut self) -> Sample {
-        let kernel = self.kernel_view();
-        self.sample_with(kernel)
+    /// Begins to read a merge's exception store, for its [first sample](Self::first_sample) and,
+    /// where that takes longer than `patience`, for a later one.
+    ///
+    /// `before`: the snapshot's own figures, where the merge has not begun: they are then what there
+    /// will be to merge, and the first sample says so.
+    pub fn read_store(&mut self, place: usize, before: Option<Usage>, patience: Duration) {
+        self.merges[place].read_store(&self.control, before, patience);
     }
 
-    /// The first sample: as any other, with what the exception store holds where it can be read.
-    pub fn first_sample(&mut self) -> Sample {
-        let kernel = self.kernel_view();
-        let metadata = match kernel {
-            KernelView::Merging { metadata, .. } => metadata,
-            _ => Sectors(0),
-        };
-        let store = Some(self.begin_reading(metadata));
-        Sample { store, ..self.sample() }
+    /// The first sample of a merge, with what became of reading its store, where that was begun.
+    pub fn first_sample(&mut self, place: usize) -> Sample {
+        let (store, kernel) = self.merges[place].first(&self.control);
+        let sample = self.sample_with(place, kernel);
+        // What was read while the sample was taken is newer.
+        Sample { store: sample.store.or(store), ..sample }
     }
 
-    /// The first sample of a merge that has not begun: the snapshot's own figures are what there
-    /// will be to merge.
-    pub fn sample_before(&mut self, usage: Usage) -> Sample {
-        let store = Some(self.begin_reading(usage.metadata));
-        let kernel = merging(usage, false);
-        Sample { store, ..self.sample_with(kernel) }
+    /// A sample of one merge.
+    pub fn sample(&mut self, place: usize) -> Sample {
+        let kernel = self.merges[place].kernel_view(&self.control);
+        self.sample_with(place, kernel)
     }
 
     /// A sample of a merge that LVM has put off.
-    pub fn sample_scheduled(&mut self) -> Sample {
-        self.sample_with(KernelView::Scheduled)
+    pub fn sample_scheduled(&mut self, place: usize) -> Sample {
+        self.sample_with(place, KernelView::Scheduled)
     }
 
-    fn sample_with(&mut self, kernel: KernelView) -> Sample {
-        let store = self.store_if_read(&kernel);
-        self.drain();
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let origin = self.identity.origin_dev;
-        Sample {
-            at_ns: now_ns(),
-            unix_s: unix.as_secs(),
-            kernel,
-            store,
-            runs: std::mem::take(&mut self.runs),
-            current: self.current(),
-            end: self.end.clone(),
-            io: self.probe.io(origin),
-            kernel_in_flight: in_flight::read(origin).ok(),
+    /// A sample of every merge that is watched.
+    pub fn round(&mut self) -> Vec<(usize, Sample)> {
+        let control = &self.control;
+        let kernels: Vec<_> =
+            self.active().map(|place| (place, self.merges[place].kernel_view(control))).collect();
+        // After the status lines, so that what a line already counts is never told later.
+        self.collect();
+        for (place, kernel) in &kernels {
+            self.hear_its_end(*place, kernel);
+        }
+        let shared = self.shared();
+        let mut sample =
+            |place: usize, kernel| (place, self.merges[place].sample(kernel, &self.probe, &shared));
+        kernels.into_iter().map(|(place, kernel)| sample(place, kernel)).collect()
+    }
+
+    fn sample_with(&mut self, place: usize, kernel: KernelView) -> Sample {
+        self.collect();
+        self.hear_its_end(place, &kernel);
+        let shared = self.shared();
+        self.merges[place].sample(kernel, &self.probe, &shared)
+    }
+
+    /// Waits for the probes' last word on a merge that has just failed. Of a failed flush they learn
+    /// only when the kernel is through with it, a moment after the status line says so.
+    fn hear_its_end(&mut self, place: usize, kernel: &KernelView) {
+        if *kernel == KernelView::MergeFailed && self.merges[place].may_hear_its_end() {
+            thread::sleep(LAST_WORD);
+            self.collect();
+        }
+    }
+
+    fn shared(&self) -> Shared {
+        Shared {
+            current: self.probe.current(),
             throttle_percent: throttle::read().ok().flatten(),
-            throttling: self.throttling(),
-            disks: self.disks().ok(),
+            throttling: throttling(),
             dropped: self.probe.dropped(),
+            alone: !self.strangers && self.active().count() == 1,
         }
     }
 
-    /// What a living throttler does. One that cannot be read is as good as none: the setting itself
-    /// is in the sample.
-    fn throttling(&self) -> Option<Throttling> {
-        let lease = self.throttle.read().ok().flatten()?;
-        lease.holder.is_alive().then_some(lease.throttling)
+    /// The places of the merges that are watched.
+    fn active(&self) -> impl Iterator<Item = usize> {
+        (0..self.merges.len()).filter(|&place| self.merges[place].is_watched())
     }
+}
 
-    fn disks(&self) -> io::Result<Disks> {
-        Ok(Disks {
-            cow: disk_stats::read(self.identity.cow_dev)?,
-            real: disk_stats::read(self.identity.real_dev)?,
-        })
+impl Shared {
+    /// The run in progress that belongs to the merge from this device.
+    fn current_on(&self, cow_dev: DeviceNumber) -> Option<&InProgress> {
+        current_on(&self.current, cow_dev, self.alone)
     }
+}
 
-    fn current(&self) -> Option<CurrentRun> {
-        let mine = |cow: Option<DeviceNumber>| match cow {
-            Some(cow) => cow == self.identity.cow_dev,
-            None => self.alone,
-        };
-        self.probe.current().into_iter().find(|run| mine(run.cow_dev)).map(|run| run.run)
-    }
+/// The run of the merge from `cow_dev`; one whose device is not known only where it is `alone`.
+fn current_on(runs: &[InProgress], cow_dev: DeviceNumber, alone: bool) -> Option<&InProgress> {
+    runs.iter().find(|run| run.cow_dev.map_or(alone, |cow| cow == cow_dev))
+}
 
-    fn kernel_view(&self) -> KernelView {
-        match self.control.status(DeviceId::Name(&self.identity.origin), true) {
-            Ok(status) => self.view_of(&status),
-            Err(error) if error.kind == DmErrorKind::NoSuchDevice => {
-                KernelView::NotMerging { target: None }
-            }
-            Err(error) => KernelView::Unknown { text: error.to_string() },
-        }
-    }
-
-    fn view_of(&self, status: &DeviceStatus) -> KernelView {
-        if status.info.dev != self.identity.origin_dev {
-            return KernelView::NotMerging { target: None };
-        }
-        if !status.is_merging() {
-            let target = status.lines.first().map(|line| line.kind.clone());
-            return KernelView::NotMerging { target };
-        }
-        match status.snapshot() {
-            Some(SnapshotStatus::Usage(usage)) => merging(usage, status.info.suspended),
-            Some(SnapshotStatus::MergeFailed) => KernelView::MergeFailed,
-            Some(SnapshotStatus::Invalid | SnapshotStatus::Overflow) => KernelView::Invalid,
-            Some(SnapshotStatus::Unknown(text)) => KernelView::Unknown { text },
-            None => KernelView::Unknown { text: String::new() },
-        }
-    }
-
-    /// Begins to read the exception store, of which so much metadata is in use, and waits for it as
-    /// long as a first sample may.
-    fn begin_reading(&mut self, metadata: Sectors) -> StoreView {
-        if self.disks().is_ok_and(|disks| disks.cow.suspended || disks.real.suspended) {
-            return StoreView::Unread {
-                why: "a device below is suspended, and a read would wait until somebody resumes it"
-                    .to_owned(),
-            };
-        }
-        let reading = StoreReading::begin(&self.identity, metadata);
-        let store = reading.wait(FIRST_SAMPLE_WAITS);
-        self.reading = (store == StoreView::Reading).then_some(reading);
-        store
-    }
-
-    /// The exception store, in the first sample after it was read to its end.
-    fn store_if_read(&mut self, kernel: &KernelView) -> Option<StoreView> {
-        let store = self.reading.as_ref()?.wait(Duration::ZERO);
-        let left = match kernel {
-            KernelView::Merging { allocated, metadata, .. } => allocated > metadata,
-            _ => false,
-        };
-        if store != StoreView::Reading || !left {
-            // Whoever finishes the merge wants the COW device for himself.
-            self.reading = None;
-        }
-        Some(store).filter(|store| *store != StoreView::Reading)
-    }
+/// What a living throttler does. One that cannot be read is as good as none: the setting itself is in
+/// the sample.
+fn throttling() -> Option<Throttling> {
+    let lease = Place::of_this_host().read().ok().flatten()?;
+    lease.holder.is_alive().then_some(lease.throttling)
 }
 
 /// The clock of the samples.
@@ -259,42 +267,39 @@ fn now_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-fn merging(usage: Usage, suspended: bool) -> KernelView {
-    let Usage { allocated, total, metadata } = usage;
-    KernelView::Merging { allocated, total, metadata, suspended }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{CurrentRun, Phase};
 
-fn identity(
-    host: &Host,
-    origin: &Device,
-    args: &SnapshotArgs,
-    snapshot: Option<&Device>,
-) -> io::Result<MergeIdentity> {
-    let number = |dev: &DeviceRef| {
-        dev.number().ok_or_else(|| io::Error::other(format!("{dev} has no device number")))
-    };
-    let (real_dev, cow_dev) = (number(&args.real)?, number(&args.cow)?);
-    let siblings = host
-        .snapshots_of(real_dev)
-        .filter(|other| snapshot.is_none_or(|snapshot| snapshot.info.dev != other.info.dev));
-    Ok(MergeIdentity {
-        origin: origin.info.name.clone(),
-        origin_label: origin.label(),
-        snapshot_label: snapshot
-            .map(Device::label)
-            .or_else(|| host.by_dev(cow_dev)?.snapshot_of_lvm().map(|volume| volume.to_string())),
-        origin_dev: origin.info.dev,
-        real_dev,
-        cow_dev,
-        real_label: host.label_of(real_dev),
-        cow_label: host.label_of(cow_dev),
-        owner: origin.owner(),
-        // Only who starts a merge knows the snapshot's device, and sees the merge to its end.
-        finished_here: snapshot.is_some(),
-        chunk_size: args.chunk_size,
-        size: origin.size(),
-        siblings: siblings.map(Device::label).collect(),
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        probes: ProbeReport { tier: ProbeTier::None, missing: Vec::new() },
-    })
+    fn run(cow_minor: Option<u32>, old_chunk: u64) -> InProgress {
+        let run = CurrentRun {
+            old_chunk,
+            new_chunk: 0,
+            chunks: 1,
+            phase: Phase::Copy,
+            started_ns: 0,
+            phase_started_ns: 0,
+            phase_ns: [0; 6],
+        };
+        InProgress { cow_dev: cow_minor.map(dev), real_dev: None, run }
+    }
+
+    fn dev(minor: u32) -> DeviceNumber {
+        DeviceNumber { major: 253, minor }
+    }
+
+    #[test]
+    fn a_run_goes_to_the_merge_whose_device_it_names() {
+        let runs = [run(Some(1), 10), run(Some(2), 20)];
+        let chunk = |cow| current_on(&runs, dev(cow), false).map(|run| run.run.old_chunk);
+        assert_eq!([chunk(1), chunk(2), chunk(3)], [Some(10), Some(20), None]);
+    }
+
+    #[test]
+    fn a_run_of_an_unknown_device_belongs_to_a_merge_alone_and_else_to_none() {
+        let runs = [run(None, 10)];
+        assert!(current_on(&runs, dev(1), true).is_some());
+        assert!(current_on(&runs, dev(1), false).is_none());
+    }
 }

@@ -23,7 +23,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::macros::{kprobe, kretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use aya_log_ebpf::{info, warn};
-use merge_common::{RunInProgress, RunRecord, dropped, event, phase};
+use merge_common::{RunInProgress, RunRecord, dropped, event, failure, phase};
 
 use crate::kernel;
 use crate::maps::{CALLS, Call, EVENTS, MERGES, count_dropped};
@@ -179,10 +179,10 @@ fn publish_run(ctx: &RetProbeContext) -> Option<()> {
 #[inline(always)]
 fn end_merge(ctx: &RetProbeContext, run: *mut RunInProgress, result: i32) {
     if result < 0 {
-        fail(ctx, run, phase::METADATA, result);
+        fail(ctx, run, failure::METADATA_READ_COW, result);
         return;
     }
-    let snapshot = emit(run, event::MERGE_ENDED, phase::IDLE, 0);
+    let snapshot = emit(run, event::MERGE_ENDED, failure::NONE, 0);
     info!(ctx, "the merge of snapshot {:x} has ended", snapshot);
     forget(snapshot);
 }
@@ -242,7 +242,7 @@ fn begin_copy(ctx: &ProbeContext) -> Option<()> {
 
 #[inline(always)]
 fn end_copy(ctx: &ProbeContext) -> Option<()> {
-    let failed = ctx.arg::<i32>(0)? != 0 || ctx.arg::<u64>(1)? != 0;
+    let (read_error, write_errors): (i32, u64) = (ctx.arg(0)?, ctx.arg(1)?);
     let snapshot: u64 = ctx.arg(2)?;
     let Some(run) = run_in(snapshot, phase::COPY) else {
         count_dropped(dropped::RUN_HALF_SEEN);
@@ -250,8 +250,13 @@ fn end_copy(ctx: &ProbeContext) -> Option<()> {
         forget(snapshot);
         return None;
     };
-    if failed {
-        fail(ctx, run, phase::COPY, 0);
+    // In the order in which the kernel asks. Neither is an errno: 1, and a set of destinations.
+    if read_error != 0 {
+        fail(ctx, run, failure::COPY_READ_COW, 0);
+        return None;
+    }
+    if write_errors != 0 {
+        fail(ctx, run, failure::COPY_WRITE_ORIGIN, 0);
         return None;
     }
     let now = now();
@@ -275,7 +280,7 @@ fn end_commit(ctx: &RetProbeContext) -> Option<()> {
     let run = run_in(call()?.snapshot, phase::COMMIT)?;
     let result: i32 = ctx.ret();
     if result < 0 {
-        fail(ctx, run, phase::COMMIT, result);
+        fail(ctx, run, failure::COMMIT_COW, result);
         return None;
     }
     finish_run(run, now());
@@ -285,7 +290,7 @@ fn end_commit(ctx: &RetProbeContext) -> Option<()> {
 #[inline(always)]
 fn finish_run(run: *mut RunInProgress, now: u64) {
     change(run, |run| pass(run, phase::COMMIT, phase::IDLE, now));
-    emit(run, event::RUN_FINISHED, phase::IDLE, 0);
+    emit(run, event::RUN_FINISHED, failure::NONE, 0);
 }
 
 /// What a finished `merge_callback` has left: another run under way (then this thread has no call
@@ -294,7 +299,7 @@ fn finish_run(run: *mut RunInProgress, now: u64) {
 fn end_callback(ctx: &RetProbeContext) -> Option<()> {
     let snapshot = call()?.snapshot;
     if let Some(run) = run_in(snapshot, phase::FLUSH) {
-        fail(ctx, run, phase::FLUSH, 0);
+        fail(ctx, run, failure::FLUSH_ORIGIN, 0);
         return None;
     }
     if run_in(snapshot, phase::COMMIT).is_some() {
@@ -308,9 +313,11 @@ fn end_callback(ctx: &RetProbeContext) -> Option<()> {
 #[inline(always)]
 fn fail(ctx: &impl aya_ebpf::EbpfContext, run: *mut RunInProgress, failed: u32, errno: i32) {
     let now = now();
-    change(run, |run| pass(run, failed, phase::IDLE, now));
+    // SAFETY: a map value.
+    let phase = unsafe { (*run).phase };
+    change(run, |run| pass(run, phase, phase::IDLE, now));
     let snapshot = emit(run, event::MERGE_FAILED, failed, errno);
-    warn!(ctx, "the merge of snapshot {:x} failed in phase {}: {}", snapshot, failed, errno);
+    warn!(ctx, "the merge of snapshot {:x} failed, cause {}: {}", snapshot, failed, errno);
     forget(snapshot);
 }
 
@@ -342,14 +349,14 @@ fn change(run: *mut RunInProgress, edit: impl FnOnce(&mut RunInProgress)) {
 
 /// Sends a record to user space; gives the snapshot back.
 #[inline(always)]
-fn emit(run: *mut RunInProgress, event: u32, failed_phase: u32, errno: i32) -> u64 {
+fn emit(run: *mut RunInProgress, event: u32, failure: u32, errno: i32) -> u64 {
     // SAFETY: a map value, and only this thread works on its merge.
     let run = unsafe { &*run };
     // The last change to a record that is told was its end.
     let finished_ns = if event == event::MERGE_ENDED { now() } else { run.phase_started_ns };
     match EVENTS.reserve::<RunRecord>(0) {
         Some(mut entry) => {
-            entry.write(RunRecord { event, failed_phase, errno, finished_ns, ..run.run });
+            entry.write(RunRecord { event, failure, errno, finished_ns, ..run.run });
             entry.submit(0);
         }
         None => count_dropped(dropped::RING_FULL),

@@ -13,7 +13,7 @@ use merge_ctl::model::causes::{Finding, Outlook};
 use merge_ctl::model::{Cause, DEFAULT_STALL_AFTER_NS, Model, State};
 use merge_ctl::output::explain::{self, Explained, Watched};
 use merge_ctl::probe::{Probe, ProbeOptions};
-use merge_ctl::sampler::Sampler;
+use merge_ctl::sampler::Watch;
 use merge_ctl::store::{ForwardRuns, Source, Store};
 
 use super::live;
@@ -58,19 +58,20 @@ async fn merge(options: &Explain, subject: &Subject, devices: &Devices) -> anyho
         best: live::best_tier(options.probes),
         ..ProbeOptions::default()
     });
-    let sampler = Sampler::new(Control::open()?, probe, &devices.host, origin, args, None)?;
-    let (model, watched) = watch(sampler, options.duration).await;
+    let mut all = Watch::new(Control::open()?, probe);
+    let place = all.add(&devices.host, origin, args, None)?;
+    let (model, watched) = watch(all, place, options.duration).await;
     missing.splice(0..0, model.identity.probes.missing.iter().cloned());
     let merge = Some(Watched { model: &model, ns: live::nanoseconds(watched) });
     print(options, &Explained { name: &options.name, merge, store, missing })
 }
 
 /// Follows the merge for so long, or until nothing more will be learned.
-async fn watch(mut sampler: Sampler, duration: Duration) -> (Model, Duration) {
+async fn watch(mut all: Watch, place: usize, duration: Duration) -> (Model, Duration) {
     let began = Instant::now();
     // Without the store, which only the map is made of: on a slow device it takes a while to read.
-    let first = sampler.sample();
-    let mut model = Model::first(sampler.identity().clone(), &first, DEFAULT_STALL_AFTER_NS);
+    let first = all.sample(place);
+    let mut model = Model::first(all.identity(place).clone(), &first, DEFAULT_STALL_AFTER_NS);
     if io::stderr().is_terminal() {
         eprintln!("merge-ctl: watching {} for {duration:?} …", model.identity.origin_label);
     }
@@ -79,9 +80,9 @@ async fn watch(mut sampler: Sampler, duration: Duration) -> (Model, Duration) {
     while began.elapsed() < duration && !is_certain(&model, &mut unsettled) {
         tokio::select! {
             _ = ticker.tick() => {}
-            () = sampler.something_happened() => {}
+            () = all.something_happened() => {}
         }
-        model = model.next(&sampler.sample());
+        model = model.next(&all.sample(place));
     }
     (model, began.elapsed())
 }

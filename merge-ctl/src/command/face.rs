@@ -9,7 +9,7 @@ use merge_ctl::output::{advice, json, plain};
 use merge_ctl::sample::Run;
 
 use super::dashboard::Dashboard;
-use super::wish::Wish;
+use super::followed::Followed;
 use crate::cli::{Live, Output};
 
 /// One of the ways to show a merge.
@@ -39,51 +39,70 @@ impl Face {
         })
     }
 
-    /// Shows the first model of a merge.
-    pub(crate) fn begin(&mut self, model: &Model, place: (usize, usize)) -> io::Result<()> {
+    /// Whether it fills the terminal, so that nothing else may write there.
+    pub(crate) const fn is_dashboard(&self) -> bool {
+        matches!(self, Self::Tui(_))
+    }
+
+    /// Shows the first model of the merge with this tab, and the runs that it has.
+    pub(crate) fn begin(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
         match self {
-            Self::Tui(dashboard) => {
-                dashboard.set_place(place);
-                dashboard.draw(model)
-            }
-            Self::Lines(lines) => lines.begin(model),
+            Self::Tui(_) => Ok(()),
+            Self::Lines(lines) => lines.begin(tab, model, runs),
         }
     }
 
-    /// Shows the next model, and the runs that it has over the one before.
-    pub(crate) fn show(&mut self, model: &Model, runs: &[Run]) -> io::Result<()> {
+    /// Shows its next model, and the runs that it has over the one before.
+    pub(crate) fn show(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
         match self {
-            Self::Tui(dashboard) => dashboard.draw(model),
-            Self::Lines(lines) => lines.show(model, runs),
+            Self::Tui(_) => Ok(()),
+            Self::Lines(lines) => lines.show(tab, model, runs),
         }
     }
 
-    /// Waits for a wish of the user; forever where nobody can have one.
-    pub(crate) async fn wish(&mut self, model: &Model) -> io::Result<Wish> {
+    /// Draws what there is of all merges, where there is a screen to draw on.
+    pub(crate) fn draw(&mut self, merges: &[Followed]) -> io::Result<()> {
         match self {
-            Self::Tui(dashboard) => dashboard.wish(model).await,
+            Self::Tui(dashboard) => dashboard.draw(merges),
+            Self::Lines(_) => Ok(()),
+        }
+    }
+
+    /// Returns when the user leaves; never where nobody can.
+    pub(crate) async fn left(&mut self, merges: &[Followed]) -> io::Result<()> {
+        match self {
+            Self::Tui(dashboard) => dashboard.left(merges).await,
             Self::Lines(_) => std::future::pending().await,
         }
     }
 
-    /// Shows a line beside the merge: the eBPF programs' own diagnostics, or what a throttle does.
-    pub(crate) fn log(&mut self, line: &str) {
+    /// Tells the user something about all this that is no merge's state.
+    pub(crate) fn tell(&mut self, words: &str) {
         match self {
-            Self::Tui(dashboard) => dashboard.set_notice(line),
-            Self::Lines(_) => eprintln!("merge-ctl: {line}"),
+            Self::Tui(dashboard) => dashboard.set_notice(words),
+            Self::Lines(_) => eprintln!("merge-ctl: {words}"),
         }
     }
 
-    /// Closes the view and leaves a summary, which says how to come back and what is left to do.
-    pub(crate) fn end(self, model: &Model) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        match self {
+    /// Shows a line of the eBPF programs' own diagnostics.
+    pub(crate) fn log(&mut self, line: &str) {
+        self.tell(&format!("probes: {line}"));
+    }
+
+    /// Closes the view and leaves a summary of each merge, which says how to come back and what is
+    /// left to do.
+    pub(crate) fn end(self, merges: &[Followed]) -> io::Result<()> {
+        let mut lines = match self {
             Self::Tui(dashboard) => {
                 drop(dashboard);
-                writeln!(out, "{}", plain::summary(model).trim_end())
+                Lines::new(false, Duration::ZERO)
             }
-            Self::Lines(mut lines) => lines.end(model),
+            Self::Lines(lines) => lines,
+        };
+        for (tab, merge) in merges.iter().enumerate() {
+            lines.end(tab, &merge.model)?;
         }
+        Ok(())
     }
 }
 
@@ -91,51 +110,69 @@ impl Face {
 pub(crate) struct Lines {
     json: bool,
     interval_ns: u64,
+    /// What was told of each merge, by its tab.
+    told: HashMap<usize, Told>,
+}
+
+/// What was told of a merge.
+#[derive(Default)]
+struct Told {
     next_progress_ns: u64,
-    /// The stalls that were told, by their beginning, and whether their end was.
-    told: HashMap<u64, bool>,
+    /// The stalls, by their beginning, and whether their end was told.
+    stalls: HashMap<u64, bool>,
+}
+
+impl Told {
+    /// The stalls that have begun or ended since the last time: each is told twice.
+    fn news<'a>(&mut self, model: &'a Model) -> Vec<&'a Stall> {
+        let is_new = |stall: &&Stall| {
+            let ended = stall.ended_ns.is_some();
+            self.stalls.insert(stall.started_ns, ended) != Some(ended)
+        };
+        model.stalls.iter().filter(is_new).collect()
+    }
+
+    /// Whether a line of progress is due.
+    fn is_due(&mut self, now_ns: u64, interval_ns: u64) -> bool {
+        let due = now_ns >= self.next_progress_ns;
+        if due {
+            self.next_progress_ns = (self.next_progress_ns + interval_ns).max(now_ns + 1);
+        }
+        due
+    }
 }
 
 impl Lines {
     fn new(json: bool, interval: Duration) -> Self {
         let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
-        Self { json, interval_ns, next_progress_ns: 0, told: HashMap::new() }
+        Self { json, interval_ns, told: HashMap::new() }
     }
 
-    fn begin(&mut self, model: &Model) -> io::Result<()> {
-        self.next_progress_ns = model.now_ns + self.interval_ns;
+    fn begin(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
+        let next_progress_ns = model.now_ns + self.interval_ns;
+        self.told.insert(tab, Told { next_progress_ns, ..Told::default() });
         let text = if self.json { json::begin(model) } else { plain::begin(model) };
-        print_block(&text)
+        print_block(&text)?;
+        self.show(tab, model, runs)
     }
 
-    fn show(&mut self, model: &Model, runs: &[Run]) -> io::Result<()> {
+    fn show(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
         let mut text = String::new();
         if self.json {
             for run in runs {
                 push_line(&mut text, &json::run(&model.identity, run));
             }
         }
-        self.push_stalls(&mut text, model);
-        if model.now_ns >= self.next_progress_ns {
-            self.next_progress_ns =
-                (self.next_progress_ns + self.interval_ns).max(model.now_ns + 1);
-            push_line(
-                &mut text,
-                &if self.json { json::progress(model) } else { plain::line(model) },
-            );
+        let told = self.told.entry(tab).or_default();
+        let (stalls, due) = (told.news(model), told.is_due(model.now_ns, self.interval_ns));
+        for stall in stalls {
+            push_line(&mut text, &self.stall(model, stall));
+        }
+        if due {
+            let line = if self.json { json::progress(model) } else { plain::line(model) };
+            push_line(&mut text, &line);
         }
         print_block(&text)
-    }
-
-    /// Tells every stall twice: when it is noticed and when it has ended.
-    fn push_stalls(&mut self, text: &mut String, model: &Model) {
-        for stall in &model.stalls {
-            let ended = stall.ended_ns.is_some();
-            match self.told.insert(stall.started_ns, ended) {
-                Some(told_end) if told_end == ended => {}
-                _ => push_line(text, &self.stall(model, stall)),
-            }
-        }
     }
 
     fn stall(&self, model: &Model, stall: &Stall) -> String {
@@ -147,9 +184,11 @@ impl Lines {
     }
 
     /// The summary; in JSON, what a person has to do next goes to standard error.
-    pub(crate) fn end(&mut self, model: &Model) -> io::Result<()> {
+    fn end(&mut self, tab: usize, model: &Model) -> io::Result<()> {
         if !self.json {
-            return print_block(&plain::summary(model));
+            // One after the other would read as one.
+            let gap = if tab > 0 { "\n" } else { "" };
+            return print_block(&format!("{gap}{}", plain::summary(model)));
         }
         let next = [advice::next(model), advice::come_back(model).unwrap_or_default()];
         for line in next.iter().filter(|line| !line.is_empty()) {

@@ -1,45 +1,38 @@
-//! Follows one merge until it is over or the user leaves.
+//! Follows merges, one or several in one loop, until all are over or the user leaves.
+//!
+//! A round takes a sample of every merge that is not over, advances its model, shows all, and then
+//! lets the finishers act. One merge's trouble is its own: where it cannot be finished, the others
+//! are followed on, and it is told at the end.
+//!
+//! Who else has to see the models, merge by merge, is a [`Companion`](super::followed::Companion):
+//! `companions` in `followed` makes them from the command line, and that is the only place to add
+//! one. Hooks see all merges, for they share places to run in.
+//!
+//! The exit status is that of the merge that ended worst: [`Exit::worst`].
 
 use std::io::{self, IsTerminal};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use merge_ctl::dm::Control;
-use merge_ctl::model::{Model, State};
+use merge_ctl::dm::{Device, Host};
+use merge_ctl::model::State;
+use merge_ctl::output::advice;
 use merge_ctl::probe::ProbeOptions;
 use merge_ctl::sample::ProbeTier;
-use merge_ctl::sampler::Sampler;
+use merge_ctl::sampler::Watch;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::face::Face;
-use super::throttle::Beside;
-use super::wish::Wish;
-use crate::cli::{Live, Output, Probes};
+pub(crate) use super::followed::Finisher;
+use super::followed::Followed;
+use super::hooks::Hooks;
+use super::lookout::Lookout;
+use crate::cli::{self, Output, Probes};
 use crate::exit::{Exit, Usage};
 
 /// How often the kernel is asked for the status. Asking takes the snapshot's lock for writing, so
 /// it must not be often; the probes tell an end at once.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
-
-/// Why the following ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// Nothing more will happen.
-    Over,
-    /// The user left, or asked for another merge.
-    Wished(Wish),
-}
-
-/// What is done when the kernel has nothing left to merge.
-pub(crate) trait Finisher {
-    /// Called at every sample of a merge that is done and not finished.
-    ///
-    /// # Errors
-    /// Why the merge cannot be finished.
-    fn finish(&mut self, model: &Model, control: &Control) -> anyhow::Result<()>;
-    /// How long a done merge is watched for somebody to finish it.
-    fn patience(&self) -> Duration;
-}
 
 /// Signals that ask us to leave.
 pub(crate) struct LeaveSignals([Signal; 3]);
@@ -66,78 +59,200 @@ impl LeaveSignals {
             _ = hangup.recv() => {}
         }
     }
-}
 
-/// One merge that is followed.
-pub(crate) struct Following<'a> {
-    /// Where the samples come from.
-    pub(crate) sampler: &'a mut Sampler,
-    /// What shows the merge.
-    pub(crate) face: &'a mut Face,
-    /// What finishes it.
-    pub(crate) finisher: &'a mut dyn Finisher,
-    /// What makes us leave.
-    pub(crate) signals: &'a mut LeaveSignals,
-    /// What slows the merge down meanwhile.
-    pub(crate) throttle: &'a mut Beside,
-}
-
-impl Following<'_> {
-    /// Shows the merge from its first model on, to its end or until the user leaves.
-    ///
-    /// # Errors
-    /// As [`Self::until_the_end`].
-    pub(crate) async fn show(mut self, model: Model) -> anyhow::Result<Model> {
-        self.face.begin(&model, (0, 1))?;
-        self.until_the_end(model).await.map(|(model, _)| model)
+    /// Whether one of them has come; it is not told again.
+    pub(crate) async fn have_come(&mut self) -> bool {
+        // Long enough for the runtime to look for what has arrived.
+        timeout(Duration::from_millis(1), self.any()).await.is_ok()
     }
+}
 
-    /// Follows the merge from `model` on.
+/// Who finishes a merge that somebody else has begun.
+pub(crate) type FinisherFor = fn(&Device) -> Box<dyn Finisher>;
+
+/// What is followed, and what it is shown with.
+pub(crate) struct Live<'a> {
+    /// Where the samples come from.
+    pub(crate) watch: Watch,
+    /// What shows the merges.
+    pub(crate) face: Face,
+    /// What makes us leave.
+    pub(crate) signals: LeaveSignals,
+    /// The merges, in the order of their tabs.
+    pub(crate) merges: Vec<Followed>,
+    /// Whether merges that begin meanwhile are followed too, and then who finishes them.
+    pub(crate) newcomers: Option<FinisherFor>,
+    /// How they are shown.
+    pub(crate) options: &'a cli::Live,
+}
+
+impl Live<'_> {
+    /// Shows the merges until all are over or the user leaves, and sums up; gives the exit status
+    /// of the one that ended worst.
     ///
     /// # Errors
-    /// What cannot be printed, read from the terminal, or finished.
-    pub(crate) async fn until_the_end(
-        &mut self,
-        mut model: Model,
-    ) -> anyhow::Result<(Model, Ended)> {
-        let mut ticker = every(SAMPLE_EVERY);
-        let mut done_since = None;
-        loop {
-            tokio::select! {
-                _ = ticker.tick() => {}
-                () = self.sampler.something_happened() => {}
-                () = self.signals.any() => return Ok((model, Ended::Wished(Wish::Leave))),
-                wish = self.face.wish(&model) => return Ok((model, Ended::Wished(wish?))),
-            }
-            let sample = self.sampler.sample();
-            for line in self.sampler.drain_log() {
-                self.face.log(&format!("probes: {line}"));
-            }
-            model = model.next(&sample);
-            if let Some(line) = self.throttle.step(&model) {
-                self.face.log(&line);
-            }
-            self.face.show(&model, &sample.runs)?;
-            match model.state {
-                State::DoneNotFinished => {
-                    self.finisher.finish(&model, self.sampler.control())?;
-                    let since = *done_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= self.finisher.patience() {
-                        return Ok((model, Ended::Over));
+    /// What cannot be printed, or read from the terminal. The merges go on.
+    pub(crate) async fn run(mut self) -> anyhow::Result<Exit> {
+        let mut hooks = Hooks::new(&self.options.hooks, self.face.is_dashboard());
+        match self.until_the_end(&mut hooks).await {
+            Ok(()) => self.end_with(hooks).await,
+            Err(error) => {
+                // The view has failed, the merges have not.
+                drop(self.face);
+                let ours = |merge: &&Followed| merge.model.identity.finished_here;
+                for merge in self.merges.iter().filter(ours) {
+                    if let Some(words) = advice::come_back(&merge.model) {
+                        eprintln!("merge-ctl: {words}");
                     }
                 }
-                state if state.is_over() => return Ok((model, Ended::Over)),
-                _ => done_since = None,
+                Err(error)
             }
         }
     }
+
+    async fn until_the_end(&mut self, hooks: &mut Hooks) -> anyhow::Result<()> {
+        let mut lookout = Lookout::new(self.watch.control());
+        for (tab, merge) in self.merges.iter_mut().enumerate() {
+            let runs = merge.take_first_runs();
+            if !merge.is_over() {
+                self.face.begin(tab, &merge.model, &runs)?;
+            }
+        }
+        self.face.draw(&self.merges)?;
+        let mut ticker = every(SAMPLE_EVERY);
+        while !self.merges.iter().all(Followed::is_over) {
+            tokio::select! {
+                _ = ticker.tick() => {}
+                () = self.watch.something_happened() => {}
+                () = self.signals.any() => return Ok(()),
+                left = self.face.left(&self.merges) => return Ok(left?),
+            }
+            self.round(hooks)?;
+            self.look_around(&mut lookout)?;
+        }
+        Ok(())
+    }
+
+    fn round(&mut self, hooks: &mut Hooks) -> anyhow::Result<()> {
+        let samples = self.watch.round();
+        for line in self.watch.drain_log() {
+            self.face.log(&line);
+        }
+        for (place, sample) in &samples {
+            let mut merges = self.merges.iter_mut().enumerate();
+            let Some((tab, merge)) = merges.find(|(_, merge)| merge.place == *place) else {
+                continue;
+            };
+            for words in merge.advance(sample) {
+                self.face.tell(&words);
+            }
+            self.face.show(tab, &merge.model, &sample.runs)?;
+            hooks.see(&merge.model);
+        }
+        for line in hooks.news() {
+            self.face.tell(&line);
+        }
+        // Before the finishers act, which may take a moment.
+        self.face.draw(&self.merges)?;
+        for merge in self.merges.iter_mut().filter(|merge| !merge.is_over()) {
+            merge.go_on(self.watch.control());
+            if merge.is_over() {
+                self.watch.leave(merge.place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what others have changed on this host.
+    fn look_around(&mut self, lookout: &mut Lookout) -> anyhow::Result<()> {
+        let host = match lookout.look(self.watch.control()) {
+            Ok(Some(host)) => host,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                self.face.tell(&format!("What changes on this host is not seen: {error}."));
+                return Ok(());
+            }
+        };
+        for place in self.watch.look(&host) {
+            if let Some(merge) = self.merges.iter_mut().find(|merge| merge.place == place) {
+                merge.model.identity = self.watch.identity(place).clone();
+            }
+        }
+        match self.newcomers {
+            Some(finisher_for) => self.take_in(&host, finisher_for),
+            None => Ok(()),
+        }
+    }
+
+    /// Follows the merges that are not followed yet.
+    fn take_in(&mut self, host: &Host, finisher_for: FinisherFor) -> anyhow::Result<()> {
+        for origin in host.merges() {
+            let Some(args) = origin.merge() else { continue };
+            if self.merges.iter().any(|merge| is_still(merge, origin)) {
+                continue;
+            }
+            let place = self.watch.add(host, origin, args, None)?;
+            // The others must not wait for its store.
+            self.watch.read_store(place, None, Duration::ZERO);
+            let merge = Followed::new(&mut self.watch, place, self.options);
+            let mut merge = merge.finished_by(finisher_for(origin));
+            let runs = merge.take_first_runs();
+            self.face.begin(self.merges.len(), &merge.model, &runs)?;
+            self.merges.push(merge);
+        }
+        Ok(())
+    }
+
+    /// The same, and tells the hooks what nobody follows any longer.
+    async fn end_with(self, mut hooks: Hooks) -> anyhow::Result<Exit> {
+        self.face.end(&self.merges)?;
+        for merge in &self.merges {
+            hooks.see_last(&merge.model);
+        }
+        let exit = told(&self.merges);
+        let mut signals = self.signals;
+        hooks.end(signals.any()).await;
+        Ok(exit)
+    }
+
+    /// Closes the view and sums up.
+    ///
+    /// # Errors
+    /// What cannot be printed.
+    pub(crate) fn end(self) -> anyhow::Result<Exit> {
+        self.face.end(&self.merges)?;
+        Ok(told(&self.merges))
+    }
+}
+
+/// Says which merges could not be finished, and why; gives the exit status of the worst.
+fn told(merges: &[Followed]) -> Exit {
+    for merge in merges {
+        if let Some(error) = merge.failure() {
+            eprintln!("merge-ctl: {}: {error:#}", merge.name());
+        }
+    }
+    Exit::worst(merges.iter().map(Followed::exit))
+}
+
+/// Whether what is merged into `origin` is the merge that is followed here. One that is over, with
+/// its target gone from the origin, is not: another has begun since.
+fn is_still(merge: &Followed, origin: &Device) -> bool {
+    let identity = &merge.model.identity;
+    let cow = origin.merge().and_then(|args| args.cow.number());
+    let has_left = matches!(merge.model.state, State::Finished | State::Gone);
+    identity.origin_dev == origin.info.dev
+        && cow == Some(identity.cow_dev)
+        && !(merge.is_over() && has_left)
 }
 
 /// The output that was asked for, or that fits where it goes.
 ///
 /// # Errors
 /// A dashboard that was asked for and has no terminal: to be found out before a merge begins.
-pub(crate) fn output(live: &Live) -> Result<Output, Usage> {
+pub(crate) fn output(live: &cli::Live) -> Result<Output, Usage> {
+    // Also this is to be found out before a merge begins.
+    live.throttle_goal.with(live.throttle)?;
     let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
     match live.output {
         Some(Output::Tui) if !terminal => {
@@ -150,7 +265,7 @@ pub(crate) fn output(live: &Live) -> Result<Output, Usage> {
 }
 
 /// What the probes may do.
-pub(crate) fn probe_options(live: &Live) -> ProbeOptions {
+pub(crate) fn probe_options(live: &cli::Live) -> ProbeOptions {
     ProbeOptions { best: best_tier(live.probes), log: live.verbose, stats: false }
 }
 
@@ -166,16 +281,6 @@ pub(crate) const fn best_tier(probes: Probes) -> ProbeTier {
 /// A duration as the model takes it.
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The exit status for the last that was seen of a merge.
-pub(crate) const fn exit_of(model: &Model) -> Exit {
-    match model.state {
-        State::Finished => Exit::Done,
-        State::Failed | State::Invalid => Exit::Failed,
-        State::Gone => Exit::Error,
-        _ => Exit::StillMerging,
-    }
 }
 
 fn every(period: Duration) -> Interval {

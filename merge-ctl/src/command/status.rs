@@ -8,7 +8,9 @@ use std::io::Write as _;
 use anyhow::{Context, bail};
 use merge_ctl::dm::{Control, Device, Host, SnapshotArgs, SnapshotStatus, Target, Usage, resolve};
 use merge_ctl::human;
+use merge_ctl::safe_path;
 use merge_ctl::sample::Owner;
+use merge_ctl::state::State;
 use merge_ctl::units::DeviceNumber;
 use serde::Serialize;
 
@@ -119,18 +121,18 @@ fn origin_label(host: &Host, args: &SnapshotArgs) -> Option<String> {
 
 fn state(kind: &str, status: Option<&SnapshotStatus>) -> &'static str {
     match status {
-        Some(SnapshotStatus::Invalid) => "invalid",
-        Some(SnapshotStatus::MergeFailed) => "merge failed",
+        Some(SnapshotStatus::Invalid) => State::Invalid.name(),
+        Some(SnapshotStatus::MergeFailed) => State::Failed.name(),
         Some(SnapshotStatus::Overflow) => "overflow",
-        Some(SnapshotStatus::Unknown(_)) => "unknown",
+        Some(SnapshotStatus::Unknown(_)) => State::Unknown.name(),
         Some(SnapshotStatus::Usage(usage)) if kind == "merge" => {
             if usage.is_empty() {
-                "done, not finished"
+                State::DoneNotFinished.name()
             } else {
-                "merging"
+                State::Merging.name()
             }
         }
-        None if kind != "origin" => "unknown",
+        None if kind != "origin" => State::Unknown.name(),
         _ => "active",
     }
 }
@@ -159,6 +161,11 @@ fn to_table(rows: &[Row]) -> String {
             line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{}", padded.join("  ").trim_end());
+    }
+    for failed in rows.iter().filter(|row| row.state == State::Failed.name()) {
+        let way_out = human::printable(&safe_path::way_out(&failed.name, failed.owner));
+        let name = human::printable(&failed.name);
+        let _ = writeln!(text, "\nThe merge into {name} has failed. {way_out}");
     }
     text
 }
@@ -249,11 +256,22 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0
         };
         assert_eq!(words(&text)[..3], words(expected));
         assert_eq!(words(&text)[3], "held merge - merging, suspended 1.0 MiB left 16 KiB 1");
-        assert_eq!(words(&text)[4], "done merge - done, not finished 0 B left 4 KiB 0");
+        assert_eq!(words(&text)[4], "done merge - done-not-finished 0 B left 4 KiB 0");
         assert_eq!(words(&text)[5], "lost snapshot 7:5 invalid - 4 KiB 1");
         let column = |line: &str| line.find("4 KiB").or(line.find("CHUNK"));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(column(lines[0]), column(lines[2]));
+    }
+
+    #[test]
+    fn a_failed_merge_has_its_way_out_below_the_table() {
+        let mut host = picture();
+        assert!(!to_table(&rows(&host, None).unwrap()).contains("merge-ctl resume"));
+        host.devices[3].status = Some(SnapshotStatus::MergeFailed);
+        let text = to_table(&rows(&host, None).unwrap());
+        let last = text.lines().last().unwrap();
+        assert!(last.starts_with("The merge into held has failed. Do NOT suspend"), "{last}");
+        assert!(last.ends_with("then: merge-ctl resume held"), "{last}");
     }
 
     #[test]

@@ -10,12 +10,13 @@ use merge_ctl::model::{Model, State};
 use merge_ctl::output::throttle::{self as output, Moment, Report, Setting};
 use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sample::{Owner, ProbeTier};
-use merge_ctl::sampler::Sampler;
+use merge_ctl::sampler::Watch as Sampling;
 use merge_ctl::throttle::lease::LeaseError;
 use merge_ctl::throttle::others::Others;
 use merge_ctl::throttle::{Doing, Goal, Holder, Place, Profile, Restored, Throttler};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::followed::{Companion, exit_of};
 use super::live::{self, LeaveSignals};
 use super::monitor;
 use crate::cli::{Command, Live, Output, Throttle};
@@ -83,10 +84,11 @@ async fn throttle(
     let mut signals = LeaveSignals::listen()?;
     let best = live::best_tier(options.probes);
     let probe = Probe::attach(ProbeOptions { best, ..ProbeOptions::default() });
-    let mut sampler = Sampler::new(control, probe, &host, device, args, None)?;
-    let first = sampler.sample();
+    let mut watch = Sampling::new(control, probe);
+    let place = watch.add(&host, device, args, None)?;
+    let first = watch.first_sample(place);
     let stall_after_ns = merge_ctl::model::DEFAULT_STALL_AFTER_NS;
-    let model = Model::first(sampler.identity().clone(), &first, stall_after_ns);
+    let model = Model::first(watch.identity(place).clone(), &first, stall_after_ns);
     can_see(&goal, &model)?;
     let throttler = Throttler::begin(goal, profile, &device.label())?;
     if let Some(left) = throttler.left_behind() {
@@ -99,7 +101,7 @@ async fn throttle(
     let others = Others::of(&host, Some(device));
     let mut at_work = AtWork { throttler, json, interval: options.interval, patience };
     at_work.begin(&model, &others)?;
-    let followed = at_work.follow(&mut sampler, &mut signals, model).await;
+    let followed = at_work.follow((&mut watch, place), &mut signals, model).await;
     // Also where following has failed: the setting first.
     let restored = at_work.throttler.end()?;
     at_work.end(&followed?, restored)
@@ -145,7 +147,7 @@ impl AtWork {
     /// Follows the merge to its end, or until somebody wants us to leave.
     async fn follow(
         &mut self,
-        sampler: &mut Sampler,
+        (watch, place): (&mut Sampling, usize),
         signals: &mut LeaveSignals,
         mut model: Model,
     ) -> anyhow::Result<Model> {
@@ -156,10 +158,10 @@ impl AtWork {
         loop {
             tokio::select! {
                 _ = ticker.tick() => {}
-                () = sampler.something_happened() => {}
+                () = watch.something_happened() => {}
                 () = signals.any() => return Ok(model),
             }
-            model = model.next(&sampler.sample());
+            model = model.next(&watch.sample(place));
             match model.state {
                 State::DoneNotFinished => {
                     self.throttler.end()?;
@@ -193,7 +195,7 @@ impl AtWork {
         self.tell(model, Moment::End(restored))?;
         Ok(match restored {
             Restored::Foreign(_) => Exit::Error.into(),
-            _ => live::exit_of(model).into(),
+            _ => exit_of(model).into(),
         })
     }
 
@@ -228,51 +230,56 @@ fn say(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// A throttler beside a live view, where one was asked for.
-#[derive(Default)]
-pub(crate) struct Beside {
-    throttler: Option<Throttler>,
-    /// What is to be said at the first step.
-    beginning: Option<String>,
+/// A throttler beside a live view. It begins with the first model that it sees; where another is at
+/// work already, or it cannot see what it has to hold, it says so and does nothing.
+pub(crate) enum Beside {
+    /// Not begun.
+    Wanted(Goal, Option<Profile>),
+    /// At work.
+    AtWork(Box<Throttler>),
+    /// It has nothing to do any more.
+    Over,
 }
 
 impl Beside {
-    /// Takes the lease where the options ask for a throttle; changes nothing yet.
-    ///
-    /// # Errors
-    /// As [`Throttler::begin`]; options that do not fit together.
-    pub(crate) fn begin(live: &Live, tier: ProbeTier, origin: &str) -> anyhow::Result<Self> {
-        let Some((goal, profile)) = live.throttle_goal.with(live.throttle)? else {
-            return Ok(Self::default());
-        };
-        if tier == ProbeTier::None && matches!(goal, Goal::WriteLatency(_)) {
-            return Err(Blind(
-                "a latency cannot be held that is not seen: there are no probes here. Try a fixed \
-                 percentage"
-                    .to_owned(),
-            )
-            .into());
-        }
-        let throttler = Throttler::begin(goal, profile, origin)?;
-        let beginning = format!(
-            "throttle {goal} while the merge is shown; it was {} % and will be again. It is \
-             one setting for all snapshots of this host.",
-            throttler.previous_percent()
-        );
-        Ok(Self { throttler: Some(throttler), beginning: Some(beginning) })
+    /// What the options ask for, for a merge; none where they ask for nothing.
+    pub(crate) fn wanted(live: &Live) -> Option<Self> {
+        // What does not fit together was found out before.
+        let (goal, profile) = live.throttle_goal.with(live.throttle).ok().flatten()?;
+        Some(Self::Wanted(goal, profile))
     }
 
-    /// Looks at the merge as it stands; what there is to say of it, if anything. A throttler that
-    /// fails puts the setting back and goes; the view stays.
-    pub(crate) fn step(&mut self, model: &Model) -> Option<String> {
-        let throttler = self.throttler.as_mut()?;
+    fn begin(&mut self, goal: Goal, profile: Option<Profile>, model: &Model) -> String {
+        *self = Self::Over;
+        let blind = model.identity.probes.tier == ProbeTier::None;
+        if blind && matches!(goal, Goal::WriteLatency(_)) {
+            return "no throttle: a latency cannot be held that is not seen, and there are no probes \
+                    here. Try a fixed percentage"
+                .to_owned();
+        }
+        match Throttler::begin(goal, profile, &model.identity.origin_label) {
+            Ok(throttler) => {
+                let words = format!(
+                    "throttle {goal} while the merge is shown; it was {} % and will be again. It is \
+                     one setting for all snapshots of this host",
+                    throttler.previous_percent()
+                );
+                *self = Self::AtWork(Box::new(throttler));
+                words
+            }
+            Err(error) => format!("no throttle: {error}"),
+        }
+    }
+
+    fn step(&mut self, model: &Model) -> Option<String> {
+        let Self::AtWork(throttler) = self else { return None };
         if model.state.is_over() {
             return self.end();
         }
         match throttler.step(model) {
             Ok(throttling) if throttling.doing == Doing::Yielded => self.end(),
             Ok(_) if throttler.found_no_effect() => Some(output::no_effect(model).to_owned()),
-            Ok(_) => self.beginning.take(),
+            Ok(_) => None,
             Err(error) => {
                 let put_back = self.end().unwrap_or_default();
                 Some(format!("the throttle cannot be changed: {error}. {put_back}"))
@@ -281,10 +288,24 @@ impl Beside {
     }
 
     /// Puts the setting back; what became of it.
-    pub(crate) fn end(&mut self) -> Option<String> {
-        match self.throttler.take()?.end() {
-            Ok(restored) => restored.map(output::restored),
-            Err(error) => Some(format!("the throttle could not be put back: {error}")),
+    fn end(&mut self) -> Option<String> {
+        match std::mem::replace(self, Self::Over) {
+            Self::AtWork(mut throttler) => match throttler.end() {
+                Ok(restored) => restored.map(output::restored),
+                Err(error) => Some(format!("the throttle could not be put back: {error}")),
+            },
+            _ => None,
+        }
+    }
+}
+
+impl Companion for Beside {
+    fn see(&mut self, model: &Model) -> Option<String> {
+        match *self {
+            Self::Wanted(goal, profile) if !model.state.is_over() => {
+                Some(self.begin(goal, profile, model))
+            }
+            _ => self.step(model),
         }
     }
 }
@@ -294,7 +315,7 @@ impl Beside {
 pub(crate) fn look_back(command: &Command) {
     let place = Place::of_this_host();
     match command {
-        Command::Start(_) | Command::Finish(_) => match place.tidy() {
+        Command::Start(_) | Command::Resume(_) | Command::Finish(_) => match place.tidy() {
             Ok(Some((lease, put_back))) => eprintln!(
                 "merge-ctl: process {} died while it throttled {}: {}",
                 lease.holder.pid,
@@ -304,7 +325,7 @@ pub(crate) fn look_back(command: &Command) {
             Ok(None) => {}
             Err(error) => eprintln!("merge-ctl: {error}"),
         },
-        Command::Status(_) | Command::Monitor(_) => {
+        Command::Status(_) | Command::Monitor(_) | Command::Wait(_) => {
             // Who may not read it could not do anything about it either.
             let left = place.read().ok().flatten().filter(|lease| !lease.holder.is_alive());
             if let Some(lease) = left {

@@ -155,6 +155,15 @@ impl Host {
         self.origin_over(snapshot.snapshot()?.real.number()?)
     }
 
+    /// The merge of the snapshot that LVM calls by this device-mapper name. While it merges, LVM has
+    /// either no device of that name, or one on which every read fails.
+    pub fn merge_of_lvm_snapshot(&self, name: &str) -> Option<&Device> {
+        self.merges().find(|merge| {
+            let cow = merge.merge().and_then(|args| self.by_dev(args.cow.number()?));
+            cow.and_then(Device::snapshot_of_lvm).is_some_and(|snapshot| snapshot.to_dm() == name)
+        })
+    }
+
     /// What a device's number is called: its label, or the number where it is not of
     /// device-mapper.
     pub fn label_of(&self, dev: DeviceNumber) -> String {

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::{ChunkSize, DeviceNumber, Sectors};
 
 /// A device in a table line. The kernel prints numbers, and takes paths too.
@@ -222,9 +224,26 @@ impl fmt::Display for TableLine {
     }
 }
 
-/// A device's table: its lines in the order of their places.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A device's table: its lines in the order of their places. Written down as the kernel prints
+/// them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Table(pub Vec<TableLine>);
+
+impl TryFrom<Vec<String>> for Table {
+    type Error = String;
+
+    fn try_from(lines: Vec<String>) -> Result<Self, String> {
+        let line = |line: &String| parse_line(line).ok_or(format!("{line:?} is no table line"));
+        lines.iter().map(line).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl From<Table> for Vec<String> {
+    fn from(table: Table) -> Self {
+        table.0.iter().map(TableLine::to_string).collect()
+    }
+}
 
 impl Table {
     /// A table of one line that covers the whole device.
@@ -245,6 +264,29 @@ impl Table {
     /// The device's size.
     pub fn length(&self) -> Sectors {
         Sectors(self.0.last().map_or(0, |line| line.start.0.saturating_add(line.length.0)))
+    }
+
+    /// The devices that it names by number, each time that it does.
+    pub fn devices(&self) -> Vec<DeviceNumber> {
+        let params: Vec<String> = self.0.iter().map(|line| line.target.params()).collect();
+        let words = params.iter().flat_map(|params| params.split_ascii_whitespace());
+        words.filter_map(|word| DeviceRef::parse(word).number()).collect()
+    }
+
+    /// The same table over other devices: each number gives way to what it is now.
+    #[must_use]
+    pub fn over(&self, now: impl Fn(DeviceNumber) -> DeviceNumber) -> Self {
+        let renumbered = |word: &str| match DeviceRef::parse(word).number() {
+            Some(number) => now(number).to_string(),
+            None => word.to_owned(),
+        };
+        let line = |line: &TableLine| {
+            let params = line.target.params();
+            let words: Vec<_> = params.split_ascii_whitespace().map(renumbered).collect();
+            let target = Target::parse(line.target.kind(), &words.join(" "));
+            TableLine { target, ..line.clone() }
+        };
+        Self(self.0.iter().map(line).collect())
     }
 
     /// The only target, where there is just one: so it is with all snapshot targets.
@@ -311,6 +353,19 @@ mod tests {
         );
         assert_eq!(args.features, ["f"]);
         assert_eq!((table.length(), table.only()), (Sectors(100), None));
+    }
+
+    #[test]
+    fn a_table_over_other_devices_differs_in_their_numbers_alone() {
+        let table = |text| Table::parse(text).unwrap();
+        let before = table("0 8 linear 8:1 2048\n8 8 delay 8:1 0 20 8:2 0 30\n16 8 error");
+        let number = |minor| DeviceNumber { major: 8, minor };
+        assert_eq!(before.devices(), [number(1), number(1), number(2)]);
+        let now = before.over(|dev| DeviceNumber { minor: dev.minor + 16, ..dev });
+        assert_eq!(now, table("0 8 linear 8:17 2048\n8 8 delay 8:17 0 20 8:18 0 30\n16 8 error"));
+        let text = serde_json::to_string(&now).unwrap();
+        assert_eq!(serde_json::from_str::<Table>(&text).unwrap(), now);
+        serde_json::from_str::<Table>(r#"["0 8"]"#).unwrap_err();
     }
 
     #[test]

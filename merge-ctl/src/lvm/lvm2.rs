@@ -165,6 +165,23 @@ impl Lvm {
             .map(drop)
     }
 
+    /// Takes a volume down, and its snapshots with it.
+    ///
+    /// # Errors
+    /// [`LvmError::Failed`]; where one of them is in use, among others.
+    pub fn deactivate(&self, vg: &str, volume: &str) -> Result<(), LvmError> {
+        self.run(&["lvchange", "--activate", "n", &format!("{vg}/{volume}")]).map(drop)
+    }
+
+    /// Brings a volume up, and its snapshots with it. A merge into it goes on, and lvm2 leaves a
+    /// process behind that finishes it.
+    ///
+    /// # Errors
+    /// [`LvmError::Failed`].
+    pub fn activate(&self, vg: &str, volume: &str) -> Result<(), LvmError> {
+        self.run(&["lvchange", "--activate", "y", &format!("{vg}/{volume}")]).map(drop)
+    }
+
     /// All logical volumes, hidden ones too.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
-//! What the controller asks of device-mapper. It decides; an executor acts: the real one through
-//! ioctls, and in tests one that fails where it is told to.
+//! What the controller asks of device-mapper. It decides; an executor looks and acts: the real one
+//! through ioctls, and in tests one that fails where it is told to.
 
 use std::fmt;
 
-use crate::dm::{DmError, Table};
+use crate::dm::{DmError, SnapshotStatus, Table};
 
 /// A change to one device, by its device-mapper name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Step {
     Resume(String),
     /// Remove the device; at once, or when the last process has closed it.
     Remove(String),
+    /// Remove the device at once, or, where somebody has it open, not at all.
+    RemoveUnused(String),
 }
 
 impl Step {
@@ -31,7 +33,8 @@ impl Step {
             | Self::Clear(device)
             | Self::Suspend(device)
             | Self::Resume(device)
-            | Self::Remove(device) => device,
+            | Self::Remove(device)
+            | Self::RemoveUnused(device) => device,
         }
     }
 }
@@ -45,12 +48,32 @@ impl fmt::Display for Step {
             Self::Suspend(device) => write!(f, "suspend {device}"),
             Self::Resume(device) => write!(f, "resume {device}"),
             Self::Remove(device) => write!(f, "remove {device}"),
+            Self::RemoveUnused(device) => write!(f, "remove {device}, unless it is in use"),
         }
     }
 }
 
-/// Carries out steps.
+/// A device at one instant: both its tables, and what the kernel says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The table that serves I/O; empty where there is none.
+    pub live: Table,
+    /// The one that waits for the next resume.
+    pub inactive: Option<Table>,
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// What the kernel says of it, where it is a snapshot or a merge.
+    pub status: Option<SnapshotStatus>,
+}
+
+/// Looks at devices and carries out steps.
 pub trait Executor {
+    /// Looks at a device; nothing where there is none of that name, or another one than is meant.
+    ///
+    /// # Errors
+    /// Where device-mapper does not tell.
+    fn look(&mut self, name: &str) -> Result<Option<Seen>, DmError>;
+
     /// Carries out one step.
     ///
     /// # Errors

@@ -1,199 +1,470 @@
-//! A device-mapper that fails where a test tells it to.
+//! A small device-mapper in memory: two slots a device, suspension, and the kernel's rules for
+//! snapshots, handovers and merges, as far as `drivers/md/dm-snap.c` and `dm-ioctl.c` have them. It
+//! fails, or kills whoever asks, where a test tells it to, and notes every harm that is done.
 
+mod tests;
+
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 use rustix::io::Errno;
 
-use super::executor::{Executor, Step};
-use super::finish::{Finish, FinishError};
-use super::handover::Handover;
+use super::drive::Log;
+use super::executor::{Executor, Seen, Step};
+use super::journal::{JournalError, Phase, Record};
 use crate::dm::error::Operation;
-use crate::dm::{DmError, DmErrorKind, Table, Target};
+use crate::dm::{DmError, DmErrorKind, SnapshotStatus, Table, Target};
 
+/// Exceptions at the beginning.
+pub(super) const EXCEPTIONS: u64 = 6;
+
+/// What goes wrong at a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It fails and does nothing; a resume may have swapped the tables before.
+    Fails { swaps: bool },
+    /// It does what it should and says that it failed.
+    FailsLate,
+    /// It does nothing and says that it was done.
+    Idle,
+    /// It fails, and all after it; resumes may swap the tables before.
+    AllFail { swaps: bool },
+    /// Whoever asks is killed before it is done, or after.
+    Kills { after: bool },
+}
+
+/// At which call, counted from 0.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    pub(super) call: usize,
+    pub(super) kind: Kind,
+}
+
+/// A target with what the kernel keeps for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    table: Table,
+    /// Whether it was ever resumed.
+    active: bool,
+    /// Whether it has the exceptions.
+    store: bool,
+    valid: bool,
+}
+
+impl Held {
+    fn kind(&self) -> &str {
+        self.table.only().map_or("", Target::kind)
+    }
+
+    fn is_merge(&self) -> bool {
+        self.kind() == "snapshot-merge"
+    }
+
+    fn is_on_the_store(&self) -> bool {
+        self.is_merge() || self.kind() == "snapshot"
+    }
+
+    /// As the kernel prints it: without exceptions, with a chunk size of 0.
+    fn printed(&self) -> Table {
+        match self.is_on_the_store() && !self.store {
+            true => Table::parse(&self.table.to_string().replace(" P 8", " P 0")).unwrap(),
+            false => self.table.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct FakeDevice {
-    live: Table,
-    inactive: Option<Table>,
+    live: Option<Held>,
+    inactive: Option<Held>,
     suspended: bool,
 }
 
-/// Devices with two slots each, and the kernel's rules for a handover.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct FakeDm {
+/// The machine: its devices, what is on the COW device, and the journal on its disk.
+#[derive(Clone, Debug)]
+pub(super) struct World {
     devices: BTreeMap<String, FakeDevice>,
-    /// The step that fails, counted from 0, and every step after it that is told to.
-    fails: Vec<usize>,
-    /// Whether a failing resume has swapped the tables before it fails, as the kernel's does.
-    swaps_before_failing: bool,
-    steps: usize,
+    /// Exceptions on the COW device: what is left to merge.
+    pub(super) left: u64,
+    /// Whether a snapshot's device keeps what the origin held, so that it must go on doing so.
+    kept: bool,
+    /// Whether the kernel has given the merge up.
+    pub(super) failed: bool,
+    pub(super) journal: Option<Record>,
+    pub(super) fault: Option<Fault>,
+    pub(super) hit: bool,
+    killed: bool,
+    calls: usize,
+    /// What must never happen, and did.
+    pub(super) harm: Vec<String>,
 }
 
-fn table(text: &str) -> Table {
-    Table::parse(text).unwrap()
+enum Verdict {
+    Do,
+    DoAndFail,
+    Idle,
+    Fail { swaps: bool },
 }
 
-impl FakeDm {
-    fn new(devices: &[(&str, &str)]) -> Self {
-        let devices = devices.iter().map(|(name, live)| {
-            let device = FakeDevice { live: table(live), inactive: None, suspended: false };
-            ((*name).to_owned(), device)
-        });
+impl World {
+    pub(super) fn new(devices: &[(&str, &str)]) -> Self {
+        let held = |table: &str| {
+            let table = Table::parse(table).unwrap();
+            let on_store = table
+                .only()
+                .is_some_and(|target| ["snapshot", "snapshot-merge"].contains(&target.kind()));
+            Held { table, active: true, store: on_store, valid: true }
+        };
+        let device = |table: &str| FakeDevice { live: Some(held(table)), ..FakeDevice::default() };
         Self {
-            devices: devices.collect(),
-            fails: Vec::new(),
-            swaps_before_failing: false,
-            steps: 0,
+            devices: devices.iter().map(|(name, table)| ((*name).into(), device(table))).collect(),
+            left: EXCEPTIONS,
+            kept: devices.iter().any(|(name, _)| *name == "snap"),
+            failed: false,
+            journal: None,
+            fault: None,
+            hit: false,
+            killed: false,
+            calls: 0,
+            harm: Vec::new(),
         }
     }
 
-    fn resume(&mut self, name: &str, fails: bool) -> bool {
-        let snapshot_suspended = self.devices.get("snap").is_none_or(|snap| snap.suspended);
-        let device = self.devices.get_mut(name).unwrap();
-        if fails && !self.swaps_before_failing {
-            return false;
-        }
-        if let Some(inactive) = device.inactive.take() {
-            device.live = inactive;
-        }
-        let is_merge = matches!(device.live.only(), Some(Target::SnapshotMerge(_)));
-        if fails || (is_merge && !snapshot_suspended) {
-            return false;
-        }
-        device.suspended = false;
-        true
+    /// A new process: what killed the last one is over.
+    pub(super) fn revive(&mut self, fault: Option<Fault>) {
+        (self.fault, self.hit, self.killed, self.calls) = (fault, false, false, 0);
     }
-}
 
-impl Executor for FakeDm {
-    fn act(&mut self, step: &Step) -> Result<(), DmError> {
-        let fails = self.fails.contains(&self.steps);
-        self.steps += 1;
-        let name = step.device();
-        let done = match step {
-            Step::Resume(_) => self.resume(name, fails),
-            _ if fails => false,
-            Step::Create(..) => {
-                let live = Table(Vec::new());
-                let device = FakeDevice { live, inactive: None, suspended: false };
-                self.devices.insert(name.to_owned(), device).is_none()
+    pub(super) const fn is_killed(&self) -> bool {
+        self.killed
+    }
+
+    /// What is on disk stays; all devices of this merge are gone.
+    pub(super) fn reboot(&mut self) {
+        self.devices.clear();
+        (self.failed, self.kept) = (false, false);
+    }
+
+    /// The kernel merges all that is left, where it merges at all.
+    pub(super) fn merge_all(&mut self) {
+        if self.merges() {
+            self.left = 0;
+        }
+    }
+
+    pub(super) fn suspended(&self) -> Vec<&str> {
+        let suspended = self.devices.iter().filter(|(_, device)| device.suspended);
+        suspended.map(|(name, _)| name.as_str()).collect()
+    }
+
+    pub(super) fn live(&self, name: &str) -> Option<String> {
+        let live = self.devices.get(name)?.live.as_ref()?;
+        Some(live.table.to_string())
+    }
+
+    /// Whether a merge has begun: a merge target was given its exceptions, or has read them.
+    pub(super) fn has_begun(&self) -> bool {
+        let merges = |live: &Held| live.is_merge() && live.store;
+        self.devices.values().any(|device| device.live.as_ref().is_some_and(merges))
+    }
+
+    pub(super) fn has_inactive(&self) -> bool {
+        self.devices.values().any(|device| device.inactive.is_some())
+    }
+
+    fn merges(&self) -> bool {
+        let runs = |device: &FakeDevice| {
+            let live = device.live.as_ref();
+            !device.suspended && live.is_some_and(|it| it.is_merge() && it.store && it.valid)
+        };
+        !self.failed && self.devices.values().any(runs)
+    }
+
+    fn gate(&mut self) -> Verdict {
+        if self.killed {
+            return Verdict::Fail { swaps: false };
+        }
+        let call = self.calls;
+        self.calls += 1;
+        let Some(fault) = self.fault else { return Verdict::Do };
+        if call < fault.call || (call > fault.call && !matches!(fault.kind, Kind::AllFail { .. })) {
+            return Verdict::Do;
+        }
+        self.hit = true;
+        match fault.kind {
+            Kind::Fails { swaps } | Kind::AllFail { swaps } => Verdict::Fail { swaps },
+            Kind::FailsLate => Verdict::DoAndFail,
+            Kind::Idle => Verdict::Idle,
+            Kind::Kills { after } => {
+                self.killed = true;
+                if after { Verdict::DoAndFail } else { Verdict::Fail { swaps: false } }
             }
+        }
+    }
+
+    fn call(&mut self, step: &Step) -> Result<(), DmError> {
+        let failed = || Err(error(step.device(), Errno::IO));
+        let outcome = match self.gate() {
+            Verdict::Do => self.act(step).map_err(|errno| error(step.device(), errno)),
+            Verdict::DoAndFail => self.act(step).map_or_else(|_| failed(), |()| failed()),
+            Verdict::Idle => Ok(()),
+            Verdict::Fail { swaps: true } if matches!(step, Step::Resume(_)) => {
+                self.swap(step.device());
+                failed()
+            }
+            Verdict::Fail { .. } => failed(),
+        };
+        if self.merges() {
+            self.left = self.left.saturating_sub(1);
+        }
+        self.check();
+        outcome
+    }
+
+    fn act(&mut self, step: &Step) -> Result<(), Errno> {
+        let name = step.device().to_owned();
+        if let Step::Create(..) = step {
+            let taken = self.devices.contains_key(&name);
+            self.devices.entry(name).or_default();
+            return if taken { Err(Errno::BUSY) } else { Ok(()) };
+        }
+        if !self.devices.contains_key(&name) {
+            return Err(Errno::NXIO);
+        }
+        match step {
+            Step::Create(..) => {}
             Step::Load(_, table) => {
-                self.devices.get_mut(name).unwrap().inactive = Some(table.clone());
-                true
+                let held = self.construct(table)?;
+                let before = self.device(&name).inactive.replace(held);
+                self.destroy(before);
             }
             Step::Clear(_) => {
-                self.devices.get_mut(name).unwrap().inactive = None;
-                true
+                let before = self.device(&name).inactive.take();
+                self.destroy(before);
             }
-            Step::Suspend(_) => {
-                self.devices.get_mut(name).unwrap().suspended = true;
-                true
+            Step::Suspend(_) => self.device(&name).suspended = true,
+            Step::Resume(_) => return self.resume(&name),
+            Step::Remove(_) | Step::RemoveUnused(_) => {
+                let device = self.devices.remove(&name).unwrap_or_default();
+                self.destroy(device.live);
+                self.destroy(device.inactive);
             }
-            Step::Remove(_) => self.devices.remove(name).is_some(),
-        };
-        if done {
-            return Ok(());
         }
-        Err(DmError {
-            operation: Operation::Resume,
-            device: name.to_owned(),
-            errno: Some(Errno::IO),
-            kind: DmErrorKind::Other,
-            meaning: String::new(),
+        Ok(())
+    }
+
+    fn device(&mut self, name: &str) -> &mut FakeDevice {
+        self.devices.get_mut(name).unwrap()
+    }
+
+    fn targets(&mut self) -> impl Iterator<Item = &mut Held> {
+        let slots = self.devices.values_mut().flat_map(|it| [&mut it.live, &mut it.inactive]);
+        slots.flatten().filter(|held| held.is_on_the_store())
+    }
+
+    /// Who shares the COW device: the one that was resumed, and the one that was not
+    /// (`__find_snapshots_sharing_cow`).
+    fn sharing(&mut self) -> (bool, bool) {
+        let active: Vec<bool> = self.targets().map(|held| held.active).collect();
+        (active.contains(&true), active.contains(&false))
+    }
+
+    /// `snapshot_ctr` and `__validate_exception_handover`.
+    fn construct(&mut self, table: &Table) -> Result<Held, Errno> {
+        let mut held = Held { table: table.clone(), active: false, store: false, valid: true };
+        if !held.is_on_the_store() {
+            return Ok(held);
+        }
+        let merging = self.targets().any(|other| other.is_merge());
+        match self.sharing() {
+            (_, true) => return Err(Errno::INVAL),
+            (true, _) if held.is_merge() && merging => return Err(Errno::INVAL),
+            // Read from disk, at once.
+            (false, false) => held.store = true,
+            (true, false) => {}
+        }
+        Ok(held)
+    }
+
+    /// `snapshot_dtr`: without its source, a handover is cancelled.
+    fn destroy(&mut self, held: Option<Held>) {
+        if held.is_some_and(|held| held.is_on_the_store() && held.active && held.store) {
+            for other in self.targets().filter(|other| !other.active) {
+                other.valid = false;
+            }
+            if self.sharing().1 {
+                self.harm.push("a handover was cancelled".into());
+            }
+        }
+    }
+
+    /// `do_resume`: the tables are swapped first.
+    fn resume(&mut self, name: &str) -> Result<(), Errno> {
+        let old = self.swap(name);
+        let outcome = self.resume_target(name);
+        self.destroy(old);
+        outcome
+    }
+
+    fn swap(&mut self, name: &str) -> Option<Held> {
+        let device = self.device(name);
+        let inactive = device.inactive.take()?;
+        device.suspended = true;
+        device.live.replace(inactive)
+    }
+
+    /// `snapshot_preresume`, `snapshot_merge_resume`.
+    fn resume_target(&mut self, name: &str) -> Result<(), Errno> {
+        let (source, destination) = self.sharing();
+        let device = &self.devices[name];
+        let held = device.live.clone().ok_or(Errno::INVAL)?;
+        if held.is_on_the_store() && source && destination {
+            let suspended = self.devices.values().any(|device| {
+                let live = device.live.as_ref();
+                device.suspended && live.is_some_and(|it| it.is_on_the_store() && it.active)
+            });
+            // A source waits for its handover; a destination for its source.
+            if held.active || !suspended {
+                return Err(Errno::INVAL);
+            }
+            for other in self.targets().filter(|other| other.active) {
+                (other.store, other.valid) = (false, false);
+            }
+            let held = self.device(name).live.as_mut().unwrap();
+            (held.store, held.active) = (true, true);
+        }
+        self.note_a_resume(name);
+        let failed = self.failed;
+        let device = self.device(name);
+        let held = device.live.as_mut().unwrap();
+        held.active = true;
+        let overwrites = failed && held.is_merge() && device.suspended;
+        device.suspended = false;
+        if overwrites {
+            self.harm.push("a failed merge was resumed".into());
+        }
+        Ok(())
+    }
+
+    /// Whether the journal knew before.
+    fn note_a_resume(&mut self, name: &str) {
+        let held = self.devices[name].live.as_ref().unwrap();
+        let phase = self.journal.as_ref().map(|record| record.phase.clone());
+        if held.is_merge() && matches!(phase, None | Some(Phase::Starting)) {
+            self.harm.push("a merge began that the journal does not know of".into());
+        }
+    }
+
+    /// What users of the devices see, and what can still be had back.
+    fn check(&mut self) {
+        let held_somewhere = self.targets().any(|held| held.store && held.valid);
+        let left = self.left;
+        let Some(origin) = self.devices.get("origin") else { return };
+        let plain = origin.live.as_ref().is_some_and(|live| !live.is_merge());
+        if !plain || origin.suspended || left == 0 {
+            return;
+        }
+        if left < EXCEPTIONS {
+            self.harm.push(format!("the origin is shown half merged: {left} left"));
+        }
+        if self.kept && !held_somewhere {
+            self.harm.push("the origin is in use, and nobody keeps the snapshot".into());
+        }
+    }
+
+    fn see(&self, name: &str) -> Option<Seen> {
+        let device = self.devices.get(name)?;
+        let live = device.live.as_ref();
+        Some(Seen {
+            live: live.map(Held::printed).unwrap_or_default(),
+            inactive: device.inactive.as_ref().map(Held::printed),
+            suspended: device.suspended,
+            status: live.filter(|held| held.is_on_the_store()).map(|held| self.status(held)),
         })
     }
-}
 
-const ORIGIN: &str = "0 800 snapshot-origin 253:0";
-const MERGING: &str = "0 800 snapshot-merge 253:0 253:2 P 8";
-const SNAPSHOT: &str = "0 800 snapshot 253:0 253:2 P 8";
-const LINEAR: &str = "0 800 linear 253:0 0";
-
-fn before() -> FakeDm {
-    FakeDm::new(&[("origin", ORIGIN), ("snap", SNAPSHOT)])
-}
-
-fn handover() -> Handover {
-    Handover {
-        origin: "origin".to_owned(),
-        origin_before: table(ORIGIN),
-        origin_merging: table(MERGING),
-        snapshot: "snap".to_owned(),
-        snapshot_error: table("0 800 error"),
+    fn status(&self, held: &Held) -> SnapshotStatus {
+        let text = match (held.valid, held.store) {
+            (false, _) => "Invalid".to_owned(),
+            (true, _) if self.failed && held.is_merge() => "Merge failed".to_owned(),
+            (true, false) => "0/400 0".to_owned(),
+            (true, true) => format!("{}/400 16", 16 + 8 * self.left),
+        };
+        SnapshotStatus::parse(&text)
     }
 }
 
-/// Steps up to and including the one that begins the merge.
-const STEPS_TO_BEGIN: usize = 5;
-
-#[test]
-fn a_handover_leaves_the_merge_alone() {
-    let mut dm = before();
-    let begun = handover().begin(&mut dm).unwrap();
-    assert!(begun.left_over.is_empty());
-    assert_eq!(dm.devices, FakeDm::new(&[("origin", MERGING)]).devices);
+fn error(device: &str, errno: Errno) -> DmError {
+    DmError {
+        operation: Operation::Resume,
+        device: device.to_owned(),
+        errno: Some(errno),
+        kind: DmErrorKind::Other,
+        meaning: String::new(),
+    }
 }
 
-#[test]
-fn whatever_step_fails_before_the_merge_begins_all_is_as_before() {
-    for step in 0..STEPS_TO_BEGIN {
-        for swaps_before_failing in [false, true] {
-            let mut dm = before();
-            dm.fails = vec![step];
-            dm.swaps_before_failing = swaps_before_failing;
-            let error = handover().begin(&mut dm).unwrap_err();
-            assert!(error.not_undone.is_empty(), "{error}");
-            assert_eq!(dm.devices, before().devices, "after step {step} failed");
+/// A process's hands on the world.
+pub(super) struct Hands(pub(super) Rc<RefCell<World>>);
+
+impl Executor for Hands {
+    fn look(&mut self, name: &str) -> Result<Option<Seen>, DmError> {
+        let mut world = self.0.borrow_mut();
+        match world.gate() {
+            Verdict::Do | Verdict::Idle => Ok(world.see(name)),
+            _ => Err(error(name, Errno::IO)),
         }
     }
-}
 
-#[test]
-fn what_cannot_be_undone_is_told() {
-    for step in 0..STEPS_TO_BEGIN {
-        let mut dm = before();
-        dm.fails = (step..20).collect();
-        let error = handover().begin(&mut dm).unwrap_err();
-        assert!(error.to_string().contains("UNDOING FAILED"), "{error}");
+    fn act(&mut self, step: &Step) -> Result<(), DmError> {
+        self.0.borrow_mut().call(step)
     }
 }
 
-#[test]
-fn a_failure_after_the_merge_began_leaves_it_running() {
-    for step in STEPS_TO_BEGIN..STEPS_TO_BEGIN + 2 {
-        let mut dm = before();
-        dm.fails = vec![step];
-        let begun = handover().begin(&mut dm).unwrap();
-        assert_eq!(begun.left_over.len(), 1);
-        let origin = &dm.devices["origin"];
-        assert_eq!((origin.live.clone(), origin.suspended), (table(MERGING), false));
+/// A process's journal: in its memory, and on the world's disk.
+pub(super) struct Book {
+    world: Rc<RefCell<World>>,
+    record: Record,
+}
+
+impl Book {
+    /// Opens the journal on disk.
+    pub(super) fn open(world: &Rc<RefCell<World>>) -> Self {
+        let record = world.borrow().journal.clone().unwrap();
+        Self { world: Rc::clone(world), record }
     }
 }
 
-#[test]
-fn a_finished_origin_is_plain() {
-    let mut dm = FakeDm::new(&[("origin", MERGING)]);
-    let finish = Finish { origin: "origin".to_owned(), plain: table(LINEAR) };
-    finish.carry_out(&mut dm).unwrap();
-    assert_eq!(dm.devices, FakeDm::new(&[("origin", LINEAR)]).devices);
-}
-
-#[test]
-fn a_finish_that_fails_is_undone_or_told() {
-    let finish = Finish { origin: "origin".to_owned(), plain: table(LINEAR) };
-    for step in [0, 1] {
-        let mut dm = FakeDm::new(&[("origin", MERGING)]);
-        dm.fails = vec![step];
-        let error = finish.carry_out(&mut dm).unwrap_err();
-        assert!(matches!(error, FinishError::NotFinished { .. }), "{error}");
-        assert_eq!(dm.devices, FakeDm::new(&[("origin", MERGING)]).devices);
+impl Log for Book {
+    fn record(&self) -> &Record {
+        &self.record
     }
-    let mut dm = FakeDm::new(&[("origin", MERGING)]);
-    dm.fails = vec![2];
-    finish.carry_out(&mut dm).expect("the second resume succeeds");
-    let mut dm = FakeDm::new(&[("origin", MERGING)]);
-    dm.fails = vec![2, 3];
-    let error = finish.carry_out(&mut dm).unwrap_err();
-    assert!(matches!(error, FinishError::Suspended { .. }), "{error}");
-    assert!(error.to_string().contains("dmsetup resume origin"), "{error}");
+
+    fn advance(&mut self, phase: Phase) -> Result<(), JournalError> {
+        let mut world = self.world.borrow_mut();
+        if !world.suspended().is_empty() {
+            world.harm.push("the journal was written while a device was suspended".into());
+        }
+        let (written, said) = match world.gate() {
+            Verdict::Do => (true, true),
+            // Nobody lies about a disk that was synced.
+            Verdict::DoAndFail => (true, false),
+            Verdict::Idle | Verdict::Fail { .. } => (false, false),
+        };
+        let record = Record { phase, ..self.record.clone() };
+        if written {
+            world.journal = Some(record.clone());
+        }
+        if said {
+            self.record = record;
+            return Ok(());
+        }
+        Err(JournalError::Io {
+            path: PathBuf::from("x.merge"),
+            done: "written",
+            source: Errno::NOSPC.into(),
+        })
+    }
 }

@@ -1,8 +1,9 @@
-//! Finishes a merge that has nothing left to do: the origin becomes a plain device again.
+//! What becomes of the origin once all is merged: a plain device again, or an origin of the
+//! snapshots that are left. The steps are in [`super::machine`].
 
-use super::executor::{Executor, Step};
 use super::preflight::{Obstacle, Refusal, at_rest, refusal};
-use crate::dm::{Device, DmError, Host, SnapshotStatus, Table, Target};
+use crate::dm::{Device, Host, SnapshotArgs, SnapshotStatus, Table, Target};
+use crate::safe_path;
 use crate::units::Sectors;
 
 /// A merge that is done, and what its origin becomes.
@@ -12,30 +13,6 @@ pub struct Finish {
     pub origin: String,
     /// Its table then: linear, or snapshot-origin where siblings are left.
     pub plain: Table,
-}
-
-/// Why a merge could not be finished.
-#[derive(Debug, thiserror::Error)]
-pub enum FinishError {
-    /// Nothing was changed.
-    #[error("the merge of {origin} was not finished: {error}\nNothing was changed.")]
-    NotFinished {
-        /// The origin.
-        origin: String,
-        /// What device-mapper answered.
-        error: DmError,
-    },
-    /// The device stays suspended.
-    #[error(
-        "{error}\n{origin} IS SUSPENDED with its new table loaded: all I/O on it waits. Try \
-         `dmsetup resume {origin}`."
-    )]
-    Suspended {
-        /// The origin.
-        origin: String,
-        /// What device-mapper answered.
-        error: DmError,
-    },
 }
 
 impl Finish {
@@ -60,6 +37,13 @@ impl Finish {
                     way_out: format!("Watch it: merge-ctl monitor {label}."),
                 });
             }
+            Some(SnapshotStatus::MergeFailed) => {
+                return Err(Refusal {
+                    obstacle: Obstacle::Failed,
+                    reason: format!("The merge into {label} has failed."),
+                    way_out: safe_path::way_out(&label, origin.owner()),
+                });
+            }
             _ => {
                 return Err(Refusal {
                     obstacle: Obstacle::Failed,
@@ -72,40 +56,21 @@ impl Finish {
             }
         }
         at_rest(origin)?;
-        let siblings =
-            args.real.number().is_some_and(|real| host.snapshots_of(real).next().is_some());
-        let plain = match siblings {
-            true => Target::SnapshotOrigin { real: args.real.clone() },
-            false => Target::Linear { device: args.real.clone(), offset: Sectors(0) },
-        };
-        Ok(Self { origin: origin.info.name.clone(), plain: Table::single(origin.size(), plain) })
+        Ok(Self { origin: origin.info.name.clone(), plain: plain(host, args, origin.size()) })
     }
+}
 
-    /// Swaps the merge target for the plain table.
-    ///
-    /// To be called only for a merge whose status says that it is done: the suspend of a merge
-    /// that has *failed* lets the kernel overwrite data at the next resume.
-    ///
-    /// Blocks while I/O in flight on the origin ends.
-    ///
-    /// # Errors
-    /// [`FinishError`]; all but `Suspended` leave the merge as it was: done, not finished.
-    pub fn carry_out(&self, executor: &mut impl Executor) -> Result<(), FinishError> {
-        let origin = || self.origin.clone();
-        let not_finished = |error| FinishError::NotFinished { origin: origin(), error };
-        executor.act(&Step::Load(origin(), self.plain.clone())).map_err(not_finished)?;
-        if let Err(error) = executor.act(&Step::Suspend(origin())) {
-            // The kernel takes a failed suspend back by itself; only the slot is ours to empty.
-            let cleared = executor.act(&Step::Clear(origin()));
-            return Err(not_finished(cleared.err().unwrap_or(error)));
-        }
-        let resume = Step::Resume(origin());
-        // Once more where it failed: nothing else brings the device back.
-        executor
-            .act(&resume)
-            .or_else(|_| executor.act(&resume))
-            .map_err(|error| FinishError::Suspended { origin: origin(), error })
-    }
+/// What an origin of this size carries once the snapshot with these arguments is merged.
+pub fn plain(host: &Host, args: &SnapshotArgs, size: Sectors) -> Table {
+    let real = args.real.number();
+    // What is left of the merged snapshot itself is none that an origin would have to keep.
+    let is_sibling = |other: &&Device| other.snapshot().is_none_or(|other| other.cow != args.cow);
+    let siblings = real.is_some_and(|real| host.snapshots_of(real).any(|it| is_sibling(&it)));
+    let target = match siblings {
+        true => Target::SnapshotOrigin { real: args.real.clone() },
+        false => Target::Linear { device: args.real.clone(), offset: Sectors(0) },
+    };
+    Table::single(size, target)
 }
 
 #[cfg(test)]

@@ -3,9 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use super::executor::{Executor, Step};
-use crate::dm::control::Removal;
-use crate::dm::{Control, Device, DmError, DmErrorKind, Subject, SuspendOptions, nodes};
+use super::executor::{Executor, Seen, Step};
+use super::journal::Record;
+use crate::dm::control::{Removal, Slot};
+use crate::dm::error::Operation;
+use crate::dm::{
+    Control, Device, DeviceId, DmError, DmErrorKind, Host, Subject, SuspendOptions, nodes,
+};
 use crate::units::DeviceNumber;
 
 /// How often a removal is tried again: after a resume udev's helpers look at a device for a moment.
@@ -19,6 +23,8 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(50);
 pub struct LiveExecutor<'a> {
     control: &'a Control,
     devices: Vec<(String, DeviceNumber)>,
+    /// Those that were made here and have no node yet.
+    created: Vec<String>,
     notes: Vec<String>,
 }
 
@@ -27,7 +33,17 @@ impl<'a> LiveExecutor<'a> {
     pub fn new<'d>(control: &'a Control, devices: impl IntoIterator<Item = &'d Device>) -> Self {
         let devices =
             devices.into_iter().map(|device| (device.info.name.clone(), device.info.dev)).collect();
-        Self { control, devices, notes: Vec::new() }
+        Self { control, devices, created: Vec::new(), notes: Vec::new() }
+    }
+
+    /// For the devices of a merge that are there: those of its names that still have its UUIDs.
+    pub fn of_merge(control: &'a Control, host: &Host, record: &Record) -> Self {
+        let snapshot = record.snapshot.as_ref().map(|snapshot| &snapshot.device);
+        let named = std::iter::once(&record.origin).chain(snapshot);
+        let devices = named.filter_map(|named| {
+            host.by_name(&named.name).filter(|device| device.info.uuid == named.uuid)
+        });
+        Self::new(control, devices)
     }
 
     /// What went otherwise than it should and did no harm.
@@ -35,15 +51,55 @@ impl<'a> LiveExecutor<'a> {
         &self.notes
     }
 
+    /// Without a flush, so that nothing waits for a device that is suspended.
+    fn see(&self, name: &str) -> Result<Option<Seen>, DmError> {
+        let id = DeviceId::Name(name);
+        let status = self.control.status(id, true)?;
+        if self.number(name).is_none_or(|expected| expected != status.info.dev) {
+            return Ok(None);
+        }
+        let inactive = match status.info.inactive_table {
+            true => Some(self.control.table(id, Slot::Inactive)?),
+            false => None,
+        };
+        let live = self.control.table(id, Slot::Live)?;
+        let snapshot = status.snapshot();
+        Ok(Some(Seen { live, inactive, suspended: status.info.suspended, status: snapshot }))
+    }
+
+    fn number(&self, name: &str) -> Option<DeviceNumber> {
+        self.devices.iter().find(|(known, _)| known == name).map(|(_, dev)| *dev)
+    }
+
     fn create(&mut self, name: &str, uuid: &str) -> Result<(), DmError> {
         let created = self.control.create(name, (!uuid.is_empty()).then_some(uuid))?;
         self.devices.retain(|(known, _)| known != name);
         self.devices.push((name.to_owned(), created.dev));
+        self.created.push(name.to_owned());
         Ok(())
     }
 
-    fn remove(&mut self, name: &str, dev: Option<DeviceNumber>) -> Result<(), DmError> {
-        match self.try_to_remove(subject(name, dev))? {
+    /// A device that was made here gets its node with its first table.
+    fn resume(&mut self, name: &str, subject: Subject<'_>) -> Result<(), DmError> {
+        let info = self.control.resume(subject)?;
+        if let Some(new) = self.created.iter().position(|created| created == name) {
+            self.created.swap_remove(new);
+            if let Err(error) = nodes::ensure(name, info.dev) {
+                self.notes.push(format!("/dev/mapper/{name} could not be made: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a device. One that somebody keeps open goes once they close it, or, with `at_once`,
+    /// stays.
+    fn remove(
+        &mut self,
+        name: &str,
+        dev: Option<DeviceNumber>,
+        at_once: bool,
+    ) -> Result<(), DmError> {
+        match self.try_to_remove(subject(name, dev), at_once)? {
             Removal::Deferred => self
                 .notes
                 .push(format!("{name} was opened by somebody; it goes away when it is closed.")),
@@ -57,15 +113,26 @@ impl<'a> LiveExecutor<'a> {
         Ok(())
     }
 
-    fn try_to_remove(&self, subject: Subject<'_>) -> Result<Removal, DmError> {
+    fn try_to_remove(&self, subject: Subject<'_>, at_once: bool) -> Result<Removal, DmError> {
         for _ in 1..REMOVE_TRIES {
             match self.control.remove(subject, false) {
                 Err(error) if error.kind == DmErrorKind::Busy => thread::sleep(REMOVE_PAUSE),
                 result => return result,
             }
         }
-        // Somebody keeps it open. It goes by itself once they close it.
-        self.control.remove(subject, true)
+        // Somebody keeps it open.
+        self.control.remove(subject, !at_once)
+    }
+}
+
+/// A device that this executor was not made for.
+fn not_ours(name: &str) -> DmError {
+    DmError {
+        operation: Operation::Info,
+        device: name.to_owned(),
+        errno: None,
+        kind: DmErrorKind::NoSuchDevice,
+        meaning: "it is not the device that was looked at".to_owned(),
     }
 }
 
@@ -76,17 +143,28 @@ fn subject(name: &str, dev: Option<DeviceNumber>) -> Subject<'_> {
 }
 
 impl Executor for LiveExecutor<'_> {
+    fn look(&mut self, name: &str) -> Result<Option<Seen>, DmError> {
+        match self.see(name) {
+            Err(error) if error.kind == DmErrorKind::NoSuchDevice => Ok(None),
+            outcome => outcome,
+        }
+    }
+
     fn act(&mut self, step: &Step) -> Result<(), DmError> {
         let name = step.device();
-        let dev = self.devices.iter().find(|(known, _)| known == name).map(|(_, dev)| *dev);
+        let dev = self.number(name);
+        if dev.is_none() && !matches!(step, Step::Create(..)) {
+            return Err(not_ours(name));
+        }
         let subject = subject(name, dev);
         match step {
             Step::Create(_, uuid) => self.create(name, uuid),
             Step::Load(_, table) => self.control.load(subject, table, false).map(drop),
             Step::Clear(_) => self.control.clear(subject).map(drop),
             Step::Suspend(_) => self.control.suspend(subject, SuspendOptions::default()).map(drop),
-            Step::Resume(_) => self.control.resume(subject).map(drop),
-            Step::Remove(_) => self.remove(name, dev),
+            Step::Resume(_) => self.resume(name, subject),
+            Step::Remove(_) => self.remove(name, dev, false),
+            Step::RemoveUnused(_) => self.remove(name, dev, true),
         }
     }
 }

@@ -189,6 +189,12 @@ impl Model {
     /// The model after one more sample.
     #[must_use]
     pub fn next(mut self, sample: &Sample) -> Self {
+        self.advance(sample);
+        self
+    }
+
+    /// The same in place.
+    pub fn advance(&mut self, sample: &Sample) {
         let was_over = self.state.is_over();
         let was_done = matches!(self.state, State::DoneNotFinished | State::Finished);
         self.now_ns = sample.at_ns;
@@ -200,7 +206,7 @@ impl Model {
         self.throttle_percent = sample.throttle_percent;
         self.throttling = sample.throttling;
         self.dropped = sample.dropped;
-        self.end = sample.end.clone().or(self.end);
+        self.end = sample.end.clone().or(self.end.take());
         self.current = if self.state.is_over() { None } else { sample.current.clone() };
         self.take_store(sample);
         self.take_runs(sample);
@@ -208,12 +214,11 @@ impl Model {
         self.phases = self.memory.phases.at(sample.at_ns, self.current.as_ref());
         self.writes = Writes::at(sample, self.identity.chunk_size, &mut self.memory.in_flight);
         self.latency = self.memory.latency.push(sample);
-        self.take_stalls();
         self.disks = self.memory.disks.push(sample);
+        self.take_stalls();
         let awaited = writers::awaited(self.writes.as_ref());
         self.awaited = self.memory.writers.push(sample.at_ns, awaited);
-        self.findings = causes::of(&self);
-        self
+        self.findings = causes::of(self);
     }
 
     fn take_store(&mut self, sample: &Sample) {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Model, State, Writes, writers};
+use crate::human;
 use crate::sample::{CurrentRun, Phase};
 
 /// Something that waited for longer than the threshold.
@@ -109,13 +110,49 @@ impl StallWatch {
 }
 
 fn detail(cause: StallCause, model: &Model) -> String {
+    if let Some(label) = suspended_below(model) {
+        return format!("{label} is suspended: nothing goes on until it is resumed");
+    }
     match (cause, &model.current) {
         (StallCause::Suspended, _) => {
             "the origin is suspended: neither the merge nor applications go on".to_owned()
         }
         (StallCause::Phase(phase), Some(run)) => phase_detail(phase, run, model),
-        _ => "nothing was merged, and no probe can say why".to_owned(),
+        _ => unseen_detail(model),
     }
+}
+
+/// The device below that is suspended: a run then stays in whatever phase it is in.
+fn suspended_below(model: &Model) -> Option<&str> {
+    let disks = model.disks?.last_minute;
+    match (disks.cow.suspended, disks.real.suspended) {
+        (true, _) => Some(&model.identity.cow_label),
+        (_, true) => Some(&model.identity.real_label),
+        _ => None,
+    }
+}
+
+/// What can be said where no run is seen: of one that began before we came, or of all where no probe
+/// sees them.
+fn unseen_detail(model: &Model) -> String {
+    let why = if model.sees_runs() {
+        "its run began before the probes were attached"
+    } else {
+        "no probe can say why"
+    };
+    format!("nothing was merged, and {why}{}", in_flight(model))
+}
+
+/// Where the I/O is that the run may wait for, where that is on one of the two devices.
+fn in_flight(model: &Model) -> String {
+    let Some(disks) = model.disks else { return String::new() };
+    let (cow, real) = (disks.last_minute.cow.in_flight, disks.last_minute.real.in_flight);
+    let (label, count) = match (cow, real) {
+        (1.., 0) => (&model.identity.cow_label, cow),
+        (0, 1..) => (&model.identity.real_label, real),
+        _ => return String::new(),
+    };
+    format!("; {} in flight on {label}", human::counted(count, "I/O"))
 }
 
 fn phase_detail(phase: Phase, run: &CurrentRun, model: &Model) -> String {
@@ -151,4 +188,57 @@ fn awaited_writers(writes: Option<&Writes>) -> String {
         writers.iter().take(3).map(|writer| format!("{} of {writer}", writer.writes)).collect();
     let more = if writers.len() > 3 { " and others" } else { "" };
     format!("waiting for application writes in the run: {}{more}", named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{identity, sample};
+    use super::*;
+    use crate::sample::{DiskFacts, DiskOps, Disks, Owner, ProbeTier, Sample};
+    use crate::units::Sectors;
+
+    const S: u64 = 1_000_000_000;
+
+    fn disk(in_flight: u64, suspended: bool) -> DiskFacts {
+        let none = || DiskOps { completed: 0, length: Sectors(0), ms: 0 };
+        DiskFacts { reads: none(), writes: none(), in_flight, suspended }
+    }
+
+    fn with_disks(at_s: u64, cow: DiskFacts, real: DiskFacts) -> Sample {
+        Sample { disks: Some(Disks { cow, real }), ..sample(at_s, 9) }
+    }
+
+    fn stalled(tier: ProbeTier, last: &Sample) -> Model {
+        let identity = identity(Owner::Lvm, tier);
+        let model = Model::first(identity, &sample(0, 9), DEFAULT_STALL_AFTER_NS).next(last);
+        assert_eq!(model.state, State::Stalled);
+        model
+    }
+
+    #[test]
+    fn a_run_that_nobody_saw_begin_is_looked_for_in_what_is_in_flight() {
+        let last = with_disks(6, disk(0, false), disk(3, false));
+        let model = stalled(ProbeTier::Full, &last);
+        let stall = model.stalls.back().unwrap();
+        assert_eq!((stall.cause, stall.started_ns), (StallCause::NoProgress, 0));
+        assert!(stall.detail.contains("before the probes were attached"), "{}", stall.detail);
+        assert!(stall.detail.ends_with("3 I/Os in flight on vg/data-real"), "{}", stall.detail);
+        let model = stalled(ProbeTier::None, &with_disks(6, disk(1, false), disk(1, false)));
+        let detail = &model.stalls.back().unwrap().detail;
+        assert_eq!(detail, "nothing was merged, and no probe can say why");
+    }
+
+    #[test]
+    fn a_suspended_device_below_is_named_and_the_stall_goes_on_as_the_same() {
+        let last = with_disks(6, disk(0, true), disk(0, false));
+        let model = stalled(ProbeTier::None, &last);
+        let detail = &model.stalls.back().unwrap().detail;
+        assert!(detail.contains("vg/snap-cow is suspended"), "{detail}");
+        let later = with_disks(9, disk(2, false), disk(0, false));
+        let model = model.next(&later);
+        assert_eq!(model.stalls.len(), 1);
+        let stall = model.stalls.back().unwrap();
+        assert_eq!((stall.ended_ns, stall.duration_ns(model.now_ns)), (None, 9 * S));
+        assert!(stall.detail.contains("in flight on vg/snap-cow"), "{}", stall.detail);
+    }
 }

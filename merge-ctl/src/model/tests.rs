@@ -127,7 +127,8 @@ fn a_failure_is_told_with_its_phase_and_what_not_to_do() {
     let mut failed = sample(3, 9);
     failed.end = Some(End::Failed {
         at_ns: 3 * S,
-        phase: Some(Phase::Commit),
+        fault: Some(Fault::CommitCow),
+        told_by: ToldBy::Probes,
         errno: -5,
         old_chunk: 77,
         chunks: 3,
@@ -138,6 +139,7 @@ fn a_failure_is_told_with_its_phase_and_what_not_to_do() {
     let verdict = model.verdict();
     assert!(verdict.contains("commit") && verdict.contains("77"), "{verdict}");
     assert!(verdict.contains("Do not suspend"), "{verdict}");
+    assert!(model.findings[0].advice.join(" ").contains("merge-ctl resume"));
 }
 
 #[test]

@@ -9,7 +9,8 @@ use crate::model::{
     StallCause, State, Totals, Write, Writer, Writes, causes,
 };
 use crate::sample::{
-    CurrentRun, Dropped, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport, ProbeTier, Run,
+    CurrentRun, Dropped, End, Fault, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport,
+    ProbeTier, Run, ToldBy,
 };
 use crate::units::{ChunkSize, DeviceNumber, Sectors};
 
@@ -235,6 +236,14 @@ pub(crate) fn stalled() -> Model {
 pub(crate) fn failed() -> Model {
     let mut model = merging();
     model.state = State::Failed;
+    model.end = Some(End::Failed {
+        at_ns: model.now_ns,
+        fault: Some(Fault::CopyWriteOrigin),
+        told_by: ToldBy::Probes,
+        errno: 0,
+        old_chunk: 88_120,
+        chunks: 256,
+    });
     model.rate.bytes_per_s = 0.0;
     model.left = None;
     model.current = None;

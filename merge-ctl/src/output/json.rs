@@ -11,10 +11,11 @@ use serde::ser::Serializer;
 use super::throttle::ThrottlingJson;
 use crate::cost::TimeRange;
 use crate::model::{
-    Ahead, Cause, Latencies, Latency, Model, PhaseTime, Relation, Stall, Write, Writes,
+    Ahead, Cause, Latencies, Latency, Model, PhaseTime, Relation, Stall, State, Write, Writes,
 };
 use crate::sample::{
-    CurrentRun, Dropped, End, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier, Run,
+    Below, CurrentRun, Dropped, End, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier,
+    Run, ToldBy,
 };
 
 /// The number of the stream's form.
@@ -296,7 +297,7 @@ pub fn progress(model: &Model) -> String {
 }
 
 #[derive(Serialize)]
-struct StallBody<'a> {
+pub(super) struct StallBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'static str>,
     cause: &'static str,
@@ -308,7 +309,7 @@ struct StallBody<'a> {
 }
 
 impl<'a> StallBody<'a> {
-    fn new(stall: &'a Stall, now_ns: u64) -> Self {
+    pub(super) fn new(stall: &'a Stall, now_ns: u64) -> Self {
         Self {
             event: None,
             cause: stall.cause.name(),
@@ -333,7 +334,7 @@ struct Summary<'a> {
     at_ns: u64,
     state: &'static str,
     over: bool,
-    failed: Option<Failed>,
+    failed: Option<Failed<'a>>,
     origin_label: &'a str,
     snapshot: Option<&'a str>,
     owner: Owner,
@@ -354,24 +355,59 @@ struct Summary<'a> {
     cause: Option<&'static str>,
 }
 
-/// Where a merge failed, as the probes saw it.
+/// What is known of a merge that failed.
 #[derive(Serialize)]
-struct Failed {
-    at_ns: u64,
+pub(super) struct Failed<'a> {
+    cause: &'static str,
+    told_by: Option<ToldBy>,
     phase: Option<Phase>,
+    device: Option<&'a str>,
+    dev: Option<String>,
     errno: i32,
-    old_chunk: u64,
-    chunks: u32,
+    at_ns: Option<u64>,
+    old_chunk: Option<u64>,
+    chunks: Option<u32>,
 }
 
-impl Failed {
-    fn of(end: &End) -> Option<Self> {
-        match *end {
-            End::Failed { at_ns, phase, errno, old_chunk, chunks } => {
-                Some(Self { at_ns, phase, errno, old_chunk, chunks })
-            }
-            End::Done { .. } => None,
+impl<'a> Failed<'a> {
+    const UNKNOWN: Self = Self {
+        cause: "unknown",
+        told_by: None,
+        phase: None,
+        device: None,
+        dev: None,
+        errno: 0,
+        at_ns: None,
+        old_chunk: None,
+        chunks: None,
+    };
+
+    pub(super) fn of(model: &'a Model) -> Option<Self> {
+        if model.state != State::Failed {
+            return None;
         }
+        let Some(End::Failed { at_ns, fault: Some(fault), told_by, errno, old_chunk, chunks }) =
+            model.end
+        else {
+            return Some(Self::UNKNOWN);
+        };
+        let identity = &model.identity;
+        let (device, dev) = match fault.below() {
+            Below::Cow => (&identity.cow_label, identity.cow_dev),
+            Below::Real => (&identity.real_label, identity.real_dev),
+        };
+        let run_known = chunks > 0;
+        Some(Self {
+            cause: fault.code(),
+            told_by: Some(told_by),
+            phase: Some(fault.phase()),
+            device: Some(device),
+            dev: Some(dev.to_string()),
+            errno,
+            at_ns: Some(at_ns),
+            old_chunk: run_known.then_some(old_chunk),
+            chunks: run_known.then_some(chunks),
+        })
     }
 }
 
@@ -423,7 +459,7 @@ pub fn summary(model: &Model) -> String {
         at_ns: model.now_ns,
         state: model.state.name(),
         over: model.state.is_over(),
-        failed: model.end.as_ref().and_then(Failed::of),
+        failed: Failed::of(model),
         origin_label: &identity.origin_label,
         snapshot: identity.snapshot_label.as_deref(),
         owner: identity.owner,
@@ -527,6 +563,27 @@ mod tests {
         assert_eq!(value["probes"]["tier"], "full");
         assert_eq!(value["stalls"][0]["cause"], "drain");
         assert!(value["stalls"][0].get("event").is_none());
+    }
+
+    #[test]
+    fn a_failure_has_one_code_a_cause_and_names_its_device() {
+        let mut model = fixture::failed();
+        let value = parse(&summary(&model));
+        assert_eq!(
+            value["failed"],
+            json!({
+                "cause": "copy-write-origin", "told_by": "probes", "phase": "copy",
+                "device": "vg/data-real", "dev": "253:1", "errno": 0, "at_ns": model.now_ns,
+                "old_chunk": 88_120, "chunks": 256,
+            })
+        );
+        model.end = None;
+        let value = parse(&summary(&model));
+        assert_eq!(value["failed"]["cause"], "unknown");
+        for field in ["told_by", "phase", "device", "dev", "at_ns", "old_chunk", "chunks"] {
+            assert!(value["failed"][field].is_null(), "{field}: {}", value["failed"]);
+        }
+        assert!(parse(&summary(&fixture::done()))["failed"].is_null());
     }
 
     #[test]

@@ -16,3 +16,4 @@ pub mod plan_json;
 pub mod plan_picture;
 mod plan_tables;
 pub mod throttle;
+pub mod waited;

@@ -14,7 +14,6 @@ mod load;
 mod log;
 mod runs;
 mod tier;
-mod wake;
 
 use std::os::fd::OwnedFd;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use aya::maps::{HashMap, MapData, RingBuf};
 use merge_common::{RunInProgress, RunRecord, event, phase};
 
-use super::wake::Wake;
-use crate::sample::{CurrentRun, End, Phase, Run};
+use crate::sample::{CurrentRun, End, Fault, Phase, Run, ToldBy};
 use crate::units::DeviceNumber;
+use crate::wake::Wake;
 
 /// How often a record that changes is read again.
 const TRIES: usize = 4;
@@ -123,7 +123,8 @@ fn run(record: &RunRecord) -> Run {
 fn failure(record: &RunRecord) -> End {
     End::Failed {
         at_ns: record.finished_ns,
-        phase: Phase::from_record(record.failed_phase),
+        fault: Fault::from_record(record.failure),
+        told_by: ToldBy::Probes,
         errno: record.errno,
         old_chunk: record.old_chunk,
         chunks: record.chunks,
@@ -171,6 +172,8 @@ fn device(dev: u32) -> Option<DeviceNumber> {
 
 #[cfg(test)]
 mod tests {
+    use merge_common::failure;
+
     use super::*;
 
     fn draining() -> RunInProgress {
@@ -215,7 +218,7 @@ mod tests {
     fn unknown_devices_and_events_are_told_as_such() {
         let record = RunRecord {
             event: event::MERGE_FAILED,
-            failed_phase: phase::COMMIT,
+            failure: failure::COMMIT_COW,
             errno: -5,
             real_dev: 253 << 20 | 3,
             ..Default::default()
@@ -223,8 +226,8 @@ mod tests {
         let told = event(&record).unwrap();
         assert_eq!(told.cow_dev, None);
         assert_eq!(told.real_dev, Some(DeviceNumber { major: 253, minor: 3 }));
-        let What::End(End::Failed { phase, errno, .. }) = told.what else { panic!("{told:?}") };
-        assert_eq!((phase, errno), (Some(Phase::Commit), -5));
+        let What::End(End::Failed { fault, errno, .. }) = told.what else { panic!("{told:?}") };
+        assert_eq!((fault, errno), (Some(Fault::CommitCow), -5));
         assert_eq!(event(&RunRecord { event: 77, ..record }), None);
     }
 }

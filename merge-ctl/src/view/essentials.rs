@@ -14,7 +14,14 @@ use crate::output::{advice, plain};
 /// From this height on the last row is the keys'.
 const KEYS_FROM: u16 = 6;
 
-pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewState) {
+/// `has_tabs`: whether a row of tabs says which of several merges this is.
+pub(super) fn draw(
+    frame: &mut Frame,
+    area: Rect,
+    model: &Model,
+    state: &ViewState,
+    has_tabs: bool,
+) {
     let width = area.width;
     let mut rows = usize::from(area.height);
     if area.height >= KEYS_FROM {
@@ -22,7 +29,8 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewSta
         let last = Rect { y: area.bottom() - 1, height: 1, ..area };
         super::lines(frame, last, vec![verdict::bottom(state, width)]);
     }
-    let mut lines = first(model, width, &state.theme);
+    let place = if has_tabs { String::new() } else { state.tabs.place() };
+    let mut lines = first(model, &place, width, &state.theme);
     let left = rows.saturating_sub(lines.len());
     lines.extend(rest(model, width, left, &state.theme));
     lines.truncate(rows);
@@ -31,10 +39,10 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewSta
 }
 
 /// What has to be there on the smallest screen: name, state, percent.
-fn first(model: &Model, width: u16, theme: &Theme) -> Vec<Line<'static>> {
+fn first(model: &Model, place: &str, width: u16, theme: &Theme) -> Vec<Line<'static>> {
     let percent = human::percent(plain::fraction(model));
     let word = state_word(model.state);
-    let name = cut(&plain::title(&model.identity), usize::from(width));
+    let name = cut(&format!("{place}{}", plain::title(&model.identity)), usize::from(width));
     let bytes = human::bytes_of(model.progress.merged_bytes(), model.progress.initial_bytes);
     let state = vec![
         part(1, word, theme.state(model.state)),

@@ -11,7 +11,7 @@ use super::theme::Theme;
 /// A word and what it means.
 const WORDS: [(&str, &str); 17] = [
     ("q, Ctrl-C", "leave; the merge goes on without merge-ctl"),
-    ("Tab, Shift-Tab", "the next merge, the one before"),
+    ("Tab, 1…9", "the next merge (Shift-Tab: the one before), one by its number"),
     ("?, Esc", "this help; Ctrl-L paints the screen anew"),
     ("", ""),
     ("origin ◀ snapshot", "the volume that is rolled back, and to what"),

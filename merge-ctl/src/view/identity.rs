@@ -63,10 +63,6 @@ fn facts(model: &Model, state: &ViewState, room: u16) -> Line<'static> {
         let siblings = human::counted(identity.siblings.len() as u64, "other snapshot");
         parts.push(part(4, format!(" {siblings} "), theme.faint()));
     }
-    if state.merges.count > 1 {
-        let place = format!(" {} of {} ", state.merges.index + 1, state.merges.count);
-        parts.push(part(1, place, theme.strong()));
-    }
     if let Some(throttle) = throttle(model) {
         parts.push(part(2, format!(" {throttle} "), theme.warn()));
     }

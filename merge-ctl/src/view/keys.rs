@@ -15,6 +15,8 @@ pub enum Action {
     NextMerge,
     /// Show the one before.
     PreviousMerge,
+    /// Show the merge at this place, from 0.
+    ShowMerge(usize),
     /// Paint the whole screen anew.
     Redraw,
 }
@@ -52,6 +54,7 @@ pub fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Esc => Some(Action::CloseHelp),
         KeyCode::Tab | KeyCode::Right => Some(Action::NextMerge),
         KeyCode::BackTab | KeyCode::Left => Some(Action::PreviousMerge),
+        KeyCode::Char(digit @ '1'..='9') => Some(Action::ShowMerge(digit as usize - '1' as usize)),
         _ => None,
     }
 }
@@ -61,11 +64,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_c_leaves_and_c_does_not() {
+    fn keys_mean_what_the_help_says() {
         let key = |code, modifiers| action(KeyEvent::new(code, modifiers));
         assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Action::Leave));
         assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
         assert_eq!(key(KeyCode::Char('?'), KeyModifiers::SHIFT), Some(Action::Help));
+        assert_eq!(key(KeyCode::Char('1'), KeyModifiers::NONE), Some(Action::ShowMerge(0)));
+        assert_eq!(key(KeyCode::Char('9'), KeyModifiers::NONE), Some(Action::ShowMerge(8)));
+        assert_eq!(key(KeyCode::Char('0'), KeyModifiers::NONE), None);
         let mut released = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
         assert_eq!(action(released), Some(Action::Leave));
         released.kind = KeyEventKind::Release;

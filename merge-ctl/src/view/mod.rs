@@ -1,6 +1,7 @@
 //! The dashboard. One file a region of the screen:
 //!
 //! ```text
+//!  tabs: one a merge, where there are several
 //! ┌ identity: origin ◀ snapshot ───────────── state, throttle, probes ┐
 //! │ progress: bar, percent, bytes                                     │
 //! │ rate, runs/s, elapsed, time left, sparkline (more rows when tall) │
@@ -22,7 +23,6 @@
 //! cut in the middle: one that has no room is left out (`text::fit`). Colours only repeat what
 //! glyphs, words and attributes say. No size of the terminal panics.
 
-pub mod chooser;
 mod essentials;
 mod help;
 mod identity;
@@ -35,6 +35,7 @@ mod recent;
 mod sizes;
 mod stacked;
 mod stalls;
+pub mod tabs;
 pub mod terminal;
 #[cfg(test)]
 mod tests;
@@ -52,39 +53,31 @@ use ratatui::widgets::{Block, Paragraph};
 use crate::model::Model;
 use keys::Action;
 use layout::Regions;
+use tabs::Tabs;
 use theme::Theme;
 
 /// What is shown beside the model: the operator's doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ViewState {
     /// Whether the help lies over the screen.
     pub help: bool,
     /// Something to tell the operator, in place of the keys.
     pub notice: Option<String>,
-    /// Which of several merges this is.
-    pub merges: Merges,
+    /// All merges that can be shown, and which of them this is.
+    pub tabs: Tabs,
     /// Colours or not.
     pub theme: Theme,
-}
-
-/// The merge on screen among all that can be shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Merges {
-    /// Its place, from 0.
-    pub index: usize,
-    /// How many there are.
-    pub count: usize,
 }
 
 impl ViewState {
     /// Does what an action means for the view alone. `Leave` and `Redraw` are for the caller.
     pub fn apply(&mut self, action: Action) {
-        let count = self.merges.count.max(1);
         match action {
             Action::Help => self.help = !self.help,
             Action::CloseHelp => self.help = false,
-            Action::NextMerge => self.merges.index = (self.merges.index + 1) % count,
-            Action::PreviousMerge => self.merges.index = (self.merges.index + count - 1) % count,
+            Action::NextMerge => self.tabs.step(1),
+            Action::PreviousMerge => self.tabs.step(-1),
+            Action::ShowMerge(place) => self.tabs.show(place),
             Action::Leave | Action::Redraw => {}
         }
     }
@@ -92,13 +85,16 @@ impl ViewState {
 
 /// Draws one merge on the whole frame.
 pub fn draw(frame: &mut Frame, model: &Model, state: &ViewState) {
-    let area = frame.area();
+    let (row, area) = tabs::split(frame.area(), &state.tabs);
+    if let Some(row) = row {
+        tabs::draw(frame, row, &state.tabs, &state.theme);
+    }
     match layout::regions(area, model) {
         Some(regions) => draw_regions(frame, &regions, model, state),
-        None => essentials::draw(frame, area, model, state),
+        None => essentials::draw(frame, area, model, state, row.is_some()),
     }
     if state.help {
-        help::draw(frame, area, &state.theme);
+        help::draw(frame, frame.area(), &state.theme);
     }
 }
 

@@ -3,6 +3,7 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
+use super::tabs::{Tab, Tabs};
 use super::*;
 use crate::output::fixture;
 
@@ -78,18 +79,62 @@ fn the_help_lies_over_the_screen() {
     insta::assert_snapshot!("help-80x24", backend.to_string());
 }
 
+/// Three merges of which the first is on screen, one stalls and one has failed.
+fn several() -> ViewState {
+    let named = |name: &str, model: Model| Tab { name: name.to_owned(), ..Tab::of(&model) };
+    let tabs = vec![
+        Tab::of(&fixture::merging()),
+        named("vg/home", fixture::stalled()),
+        named("vg/var", fixture::failed()),
+    ];
+    ViewState { tabs: Tabs { shown: 0, tabs }, ..ViewState::default() }
+}
+
 #[test]
-fn a_notice_and_several_merges_are_shown() {
+fn several_merges_have_a_row_of_tabs() {
+    for (width, height) in [(80, 24), (200, 50), (60, 15)] {
+        let shown = screen(width, height, &fixture::merging(), &several()).to_string();
+        insta::assert_snapshot!(format!("tabs-{width}x{height}"), shown);
+    }
+}
+
+#[test]
+fn ten_merges_have_a_row_of_tabs() {
+    let tabs =
+        (0..10).map(|i| Tab { name: format!("vg/volume{i}"), ..Tab::of(&fixture::merging()) });
+    let tabs = Tabs { shown: 9, tabs: tabs.collect() };
+    let state = ViewState { tabs, ..ViewState::default() };
+    for (width, height) in [(80, 24), (200, 50)] {
+        let shown = screen(width, height, &fixture::merging(), &state).to_string();
+        let row = shown.lines().next().unwrap();
+        insta::assert_snapshot!(format!("ten-tabs-{width}"), row);
+    }
+}
+
+#[test]
+fn one_merge_has_no_tabs() {
+    let tabs = Tabs { shown: 0, tabs: vec![Tab::of(&fixture::merging())] };
+    let state = ViewState { tabs, ..ViewState::default() };
+    let shown = screen(80, 24, &fixture::merging(), &state).to_string();
+    assert_eq!(shown, text(80, 24, &fixture::merging()));
+}
+
+#[test]
+fn a_screen_too_small_for_tabs_tells_the_place() {
+    let shown = screen(20, 5, &fixture::merging(), &several()).to_string();
+    for word in ["1/3 vg/data", "MERGING", "61.4 %"] {
+        assert!(shown.contains(word), "{word} in\n{shown}");
+    }
+}
+
+#[test]
+fn a_notice_takes_the_place_of_the_keys() {
     let state = ViewState {
         notice: Some("The merge of vg/other is done.".to_owned()),
-        merges: Merges { index: 1, count: 3 },
         ..ViewState::default()
     };
     let shown = screen(100, 30, &fixture::merging(), &state).to_string();
-    assert!(
-        shown.contains("The merge of vg/other is done.") && shown.contains("2 of 3"),
-        "{shown}"
-    );
+    assert!(shown.contains("The merge of vg/other is done."), "{shown}");
 }
 
 #[test]
@@ -104,7 +149,7 @@ fn the_smallest_useful_screen_has_name_state_and_percent() {
 fn no_size_and_no_value_panics() {
     let models = [fixture::nasty(), fixture::empty(), fixture::failed()];
     for help in [false, true] {
-        let state = ViewState { help, ..ViewState::default() };
+        let state = ViewState { help, ..if help { several() } else { ViewState::default() } };
         for width in (1..20).chain((20..=220).step_by(9)) {
             for height in (1..20).chain((20..=60).step_by(5)) {
                 for model in &models {
@@ -122,35 +167,18 @@ fn a_name_with_control_characters_shows_none() {
 }
 
 #[test]
-fn the_view_goes_round_the_merges() {
-    let mut state = ViewState { merges: Merges { index: 2, count: 3 }, ..ViewState::default() };
-    state.apply(Action::NextMerge);
-    assert_eq!(state.merges.index, 0);
+fn keys_switch_tabs_and_help() {
+    let mut state = several();
     state.apply(Action::PreviousMerge);
-    assert_eq!(state.merges.index, 2);
+    assert_eq!(state.tabs.shown, 2);
+    state.apply(Action::NextMerge);
+    assert_eq!(state.tabs.shown, 0);
+    state.apply(Action::ShowMerge(1));
+    assert_eq!(state.tabs.shown, 1);
+    state.apply(Action::ShowMerge(8));
+    assert_eq!(state.tabs.shown, 1);
     state.apply(Action::Help);
     assert!(state.help);
     state.apply(Action::CloseHelp);
     assert!(!state.help);
-    state.merges.count = 0;
-    state.apply(Action::NextMerge);
-    assert_eq!(state.merges.index, 0);
-}
-
-#[test]
-fn the_chooser_lists_the_merges() {
-    let rows = ["vg/data", "vg/home"].map(|name| chooser::ChooserRow {
-        name: name.to_owned(),
-        snapshot: Some("vg/snap".to_owned()),
-        state: crate::model::State::Merging,
-        left_bytes: Some(5 << 30),
-    });
-    let chooser = chooser::Chooser::new(rows.into());
-    for (width, height) in [(1, 1), (20, 3), (70, 8)] {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| chooser.draw(frame, &Theme::coloured())).unwrap();
-        if width == 70 {
-            insta::assert_snapshot!("chooser-70x8", terminal.backend().to_string());
-        }
-    }
 }

@@ -80,6 +80,8 @@ impl Theme {
     pub(super) fn state(self, state: State) -> Style {
         let style = match state {
             State::Merging => self.colour(Color::Green),
+            State::Found | State::Ready => Style::new(),
+            State::Starting | State::Finishing => self.colour(Color::Cyan),
             State::Scheduled | State::Stalled | State::Suspended => self.colour(Color::Yellow),
             State::DoneNotFinished | State::Finished => self.colour(Color::Green),
             State::Failed | State::Invalid => self.colour(Color::Red),
@@ -156,11 +158,15 @@ const fn phase_glyph(phase: Option<Phase>) -> char {
 /// The state's word on screen.
 pub(super) const fn state_word(state: State) -> &'static str {
     match state {
+        State::Found => "○ FOUND",
+        State::Ready => "○ READY",
         State::Scheduled => "◷ SCHEDULED",
+        State::Starting => "● STARTING",
         State::Merging => "● MERGING",
         State::Stalled => "▲ STALLED",
         State::Suspended => "▲ SUSPENDED",
         State::DoneNotFinished => "✓ DONE, NOT FINISHED",
+        State::Finishing => "● FINISHING",
         State::Finished => "✓ FINISHED",
         State::Failed => "✗ FAILED",
         State::Invalid => "✗ INVALID",

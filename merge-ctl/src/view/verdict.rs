@@ -68,7 +68,7 @@ pub(super) fn bottom(state: &ViewState, width: u16) -> Line<'static> {
     }
     let mut parts = vec![part(0, "", theme.faint())];
     for (rank, key) in (1_u8..).zip(KEYS) {
-        if !key.several_only || state.merges.count > 1 {
+        if !key.several_only || state.tabs.are_several() {
             parts.push(figure(rank, key.name, key.meaning.to_owned(), theme.key(), theme.faint()));
         }
     }

@@ -62,7 +62,7 @@ fn scattered(count: u64) -> impl Iterator<Item = u64> {
 
 /// Swaps the linear table of a device for one that delays reads, writes and flushes by so many
 /// milliseconds.
-fn delay(device: &str, read_ms: u32, write_ms: u32, flush_ms: u32) {
+pub(crate) fn delay(device: &str, read_ms: u32, write_ms: u32, flush_ms: u32) {
     let table = dmsetup(&["table", device]);
     let words: Vec<&str> = table.split_whitespace().collect();
     let (end, disk) = (words[1], words[3]);
@@ -279,12 +279,12 @@ fn a_failed_merge_is_explained_and_left_alone() {
 }
 
 /// Sectors in the chunks of the testbed below.
-const LARGE_CHUNK: u64 = 32;
+pub(crate) const LARGE_CHUNK: u64 = 32;
 /// How many chunks it has; one area of metadata describes twice as many.
-const LARGE_CHUNKS: u64 = 1_000;
+pub(crate) const LARGE_CHUNKS: u64 = 1_000;
 
 /// Writes into chunks that are to be merged last, until told to stop.
-fn write_into_old_chunks(bed: &Testbed, chunks: &[u64], seed: u64, stop: &AtomicBool) {
+pub(crate) fn write_into_old_chunks(bed: &Testbed, chunks: &[u64], seed: u64, stop: &AtomicBool) {
     let file = bed.open("origin");
     let mut buffer = AlignedBuffer::new(BLOCK);
     for turn in 0.. {
@@ -299,8 +299,26 @@ fn write_into_old_chunks(bed: &Testbed, chunks: &[u64], seed: u64, stop: &Atomic
     }
 }
 
+/// Makes writes to the exceptions' data take so long; those to the metadata, in chunk 1, do not.
+pub(crate) fn slow_cow_data(bed: &Testbed, ms: u32) {
+    let cow = bed.dm("cow");
+    let table = dmsetup(&["table", &cow]);
+    let words: Vec<&str> = table.split_whitespace().collect();
+    let (end_sector, disk) = (words[1].parse::<u64>().unwrap(), words[3]);
+    let data = 2 * LARGE_CHUNK;
+    let lines = format!(
+        "0 {data} linear {disk} 0\n{data} {} delay {disk} {data} 0 {disk} {data} {ms}\n",
+        end_sector - data
+    );
+    let file = format!("/tmp/{cow}.table");
+    std::fs::write(&file, lines).unwrap();
+    dmsetup(&["load", &cow, &file]);
+    dmsetup(&["suspend", &cow]);
+    dmsetup(&["resume", &cow]);
+}
+
 /// Ends the writers, also when the test panics: the scope waits for them.
-struct StopOnDrop<'a>(&'a AtomicBool);
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
@@ -314,21 +332,7 @@ fn writers_that_hold_runs_up_are_named() {
     let bed = Testbed::new("drain", 16, LARGE_CHUNK);
     let chunks: Vec<u64> = (0..LARGE_CHUNKS).map(|i| i * 7_919 % 1_021).collect();
     bed.write_snapshot(chunks.iter().map(|chunk| chunk * LARGE_CHUNK / 8), 3);
-    // Writes to the exceptions' data take long; those to the metadata, in chunk 1, do not.
-    let cow = bed.dm("cow");
-    let table = dmsetup(&["table", &cow]);
-    let words: Vec<&str> = table.split_whitespace().collect();
-    let (end_sector, disk) = (words[1].parse::<u64>().unwrap(), words[3]);
-    let data = 2 * LARGE_CHUNK;
-    let lines = format!(
-        "0 {data} linear {disk} 0\n{data} {} delay {disk} {data} 0 {disk} {data} 400\n",
-        end_sector - data
-    );
-    let file = "/tmp/drain.table";
-    std::fs::write(file, lines).unwrap();
-    dmsetup(&["load", &cow, file]);
-    dmsetup(&["suspend", &cow]);
-    dmsetup(&["resume", &cow]);
+    slow_cow_data(&bed, 400);
     let stop = AtomicBool::new(false);
     let found = thread::scope(|scope| {
         let stopper = StopOnDrop(&stop);

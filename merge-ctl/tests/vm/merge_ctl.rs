@@ -59,6 +59,32 @@ pub(crate) fn merge_ctl(arguments: &[&str]) -> Ended {
     Running::start(arguments).wait()
 }
 
+/// Waits for the merge into an origin, and gives what `wait` says of its end.
+pub(crate) fn wait(arguments: &[&str], code: i32) -> Value {
+    Waiter::start(arguments).end(code)
+}
+
+/// A `merge-ctl wait` that runs.
+pub(crate) struct Waiter(Running);
+
+impl Waiter {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self(Running::start(&[&["wait", "--json"], arguments].concat()))
+    }
+
+    /// Waits for its end and gives what it says of it.
+    #[track_caller]
+    pub(crate) fn end(self, code: i32) -> Value {
+        let ended = self.0.wait();
+        println!("wait: {}", ended.stderr.trim_end());
+        let said = ended.lines.first().map(|line| parse(line.as_str().unwrap()));
+        let said = said.unwrap_or_else(|| panic!("it said nothing; {}", ended.stderr));
+        assert_eq!((ended.code, &said["exit"]), (code, &code.into()), "{said:#}\n{}", ended.stderr);
+        assert_eq!(said["type"], "wait");
+        said
+    }
+}
+
 /// A merge-ctl that runs.
 pub(crate) struct Running {
     child: Child,

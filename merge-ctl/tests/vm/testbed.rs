@@ -4,7 +4,7 @@
 //! gone when the testbed is dropped, also after a panic.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::process::Command;
@@ -130,6 +130,11 @@ impl Testbed {
         self.sectors * SECTOR
     }
 
+    /// The same in sectors.
+    pub(crate) fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
     /// Delays every read and write of both lower devices by `ms`; 0 for no delay.
     pub(crate) fn slow_down(&self, ms: u32) {
         self.slow_down_one("real", ms);
@@ -167,16 +172,7 @@ impl Testbed {
 
     /// All that a device holds, read past the page cache.
     pub(crate) fn image(&self, what: &str) -> Vec<u8> {
-        let mut buffer = AlignedBuffer::new(1024 * 1024);
-        let mut image = Vec::with_capacity(self.bytes() as usize);
-        let mut file = self.open(what);
-        file.seek(SeekFrom::Start(0)).unwrap();
-        loop {
-            match file.read(buffer.as_mut()).unwrap() {
-                0 => return image,
-                read => image.extend_from_slice(&buffer.as_mut()[..read]),
-            }
-        }
+        image_of(&self.path(what))
     }
 
     /// Writes `blocks` of 4 KiB to the snapshot, one after the other, each with a content of its
@@ -240,6 +236,19 @@ fn load_modules() {
     run("modprobe", &["brd", &format!("rd_nr={RAM_DISKS}"), "rd_size=524288"]);
     for module in ["dm-snapshot", "dm-delay", "dm-flakey"] {
         run("modprobe", &[module]);
+    }
+}
+
+/// All that a device holds, read past the page cache.
+pub(crate) fn image_of(path: &std::path::Path) -> Vec<u8> {
+    let mut buffer = AlignedBuffer::new(1024 * 1024);
+    let mut image = Vec::new();
+    let mut file = open_direct(path);
+    loop {
+        match file.read(buffer.as_mut()).unwrap() {
+            0 => return image,
+            read => image.extend_from_slice(&buffer.as_mut()[..read]),
+        }
     }
 }
 

@@ -343,7 +343,7 @@ fn a_loop_holds_a_target_that_can_be_held() {
     assert_eq!(knob(), 100);
     merge.wait().expect(0);
     drop((origin, devices));
-    assert!(without > 0.3, "the merge does not disturb the writes: {without}");
+    assert!(without > 0.12, "the merge does not disturb the writes: {without}");
     assert!(with < without * 0.6, "{with} beside {without}");
     let slowed = |line: &&Value| line["percent"].as_u64().unwrap() < 100;
     assert!(story.of_type("throttling").filter(slowed).count() > 5);

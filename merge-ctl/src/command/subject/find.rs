@@ -40,8 +40,9 @@ pub(super) fn find<'a>(
         None => match resolve::resolve(host, given) {
             Ok(device) => device.info.dev,
             Err(error) => {
-                let merging = resolve::reading(given).and_then(|name| merging_in_lvm(host, &name));
-                return merging.ok_or(error.into());
+                let merging =
+                    resolve::reading(given).and_then(|name| host.merge_of_lvm_snapshot(&name));
+                return merging.map(Found::Merge).ok_or(error.into());
             }
         },
     };
@@ -62,7 +63,7 @@ fn whose(host: &Host, dev: DeviceNumber) -> Result<Found<'_>, NotFound> {
             .and_then(|cow| by_cow(host, cow))
             .unwrap_or(Found::Snapshot(snapshot)));
     }
-    let merging = || merging_in_lvm(host, &named?.info.name);
+    let merging = || host.merge_of_lvm_snapshot(&named?.info.name).map(Found::Merge);
     if let Some(found) = by_cow(host, dev).or_else(merging) {
         return Ok(found);
     }
@@ -83,16 +84,6 @@ fn by_cow(host: &Host, cow: DeviceNumber) -> Option<Found<'_>> {
     merge.or_else(|| {
         host.snapshots().find(|device| names_it(device.snapshot())).map(Found::Snapshot)
     })
-}
-
-/// The merge of the snapshot that LVM calls by this device-mapper name. While it merges, LVM has
-/// either no device of that name, or one on which every read fails.
-fn merging_in_lvm<'a>(host: &'a Host, name: &str) -> Option<Found<'a>> {
-    let merge = host.merges().find(|merge| {
-        let cow = merge.merge().and_then(|args| args.cow.number()).and_then(|dev| host.by_dev(dev));
-        cow.and_then(Device::snapshot_of_lvm).is_some_and(|snapshot| snapshot.to_dm() == name)
-    });
-    merge.map(Found::Merge)
 }
 
 /// Whether an origin's data are on a device.

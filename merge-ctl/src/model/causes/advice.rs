@@ -3,6 +3,7 @@
 
 use super::slow::Side;
 use crate::model::{Model, Writer};
+use crate::safe_path;
 use crate::sample::Owner;
 
 const SAFE_TO_LEAVE: &str =
@@ -185,19 +186,7 @@ pub(super) fn finished(model: &Model) -> Vec<String> {
 }
 
 pub(super) fn failed(model: &Model) -> Vec<String> {
-    let identity = &model.identity;
-    let name = &identity.origin_label;
-    let deactivate = match identity.owner {
-        Owner::DeviceMapper => format!("dmsetup remove {}", identity.origin),
-        Owner::Lvm => format!("lvchange -an {name}"),
-    };
-    list([
-        format!("Do NOT suspend or resume {name}: that can overwrite its first chunk."),
-        format!(
-            "Deactivate it ({deactivate}), repair what dmesg names, activate it again: the merge \
-             goes on where it stopped."
-        ),
-    ])
+    safe_path::words(&model.identity.origin_label, model.identity.owner).into()
 }
 
 pub(super) fn invalid(model: &Model) -> Vec<String> {

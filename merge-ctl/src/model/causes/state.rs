@@ -3,12 +3,14 @@
 use super::{Cause, Finding, Value, advice};
 use crate::human;
 use crate::model::{Model, State};
-use crate::sample::{End, Phase};
+use crate::sample::{Below, End, Fault, MergeIdentity, ToldBy};
 
 /// What the state says; nothing where the merge goes on.
 pub(super) fn finding(model: &Model) -> Option<Finding> {
     match model.state {
         State::Merging | State::Stalled => suspended_below(model),
+        // Over in a moment, and nothing is wrong.
+        State::Found | State::Ready | State::Starting | State::Finishing => None,
         State::Suspended => Some(suspended(model)),
         State::Failed => Some(failed(model)),
         State::Invalid => Some(invalid(model)),
@@ -63,38 +65,61 @@ fn suspended_below(model: &Model) -> Option<Finding> {
 }
 
 fn failed(model: &Model) -> Finding {
-    let identity = &model.identity;
-    let (how, finding) = match &model.end {
-        Some(End::Failed { phase: Some(phase), errno, old_chunk, chunks, .. }) => {
-            let device = match phase {
-                Phase::Metadata | Phase::Commit => format!(", on {}", identity.cow_label),
-                Phase::Flush => format!(", on {}", identity.real_label),
-                Phase::Copy => {
-                    format!(", between {} and {}", identity.cow_label, identity.real_label)
-                }
-                Phase::Siblings | Phase::Drain => String::new(),
+    let finding = match &model.end {
+        Some(End::Failed { fault: Some(fault), told_by, errno, old_chunk, chunks, .. }) => {
+            let what = broken(&model.identity, *fault);
+            let mut how = match told_by {
+                ToldBy::Probes => what,
+                ToldBy::KernelLog => format!("by the kernel log, {what}"),
             };
-            let how = format!(
-                "The kernel gave up in the {} of the run at chunk {} ({}){device}.",
-                phase.name(),
-                human::count(*old_chunk),
-                human::counted(u64::from(*chunks), "chunk"),
-            );
-            let finding = Finding::new(Cause::Failed, "")
-                .with("phase", Value::Text(phase.name().to_owned()))
+            if *chunks > 0 {
+                how += &format!(
+                    " in the {} of the run at chunk {} ({})",
+                    fault.phase().name(),
+                    human::count(*old_chunk),
+                    human::counted(u64::from(*chunks), "chunk"),
+                );
+            }
+            if *errno != 0 {
+                how += &format!(": {}", human::errno(*errno));
+            }
+            Finding::new(Cause::Failed, format!("{}.", capitalized(&how)))
+                .with("fault", Value::Text(fault.code().to_owned()))
+                .with("phase", Value::Text(fault.phase().name().to_owned()))
                 .with("errno", Value::Text(errno.to_string()))
                 .with("old_chunk", Value::Count(*old_chunk))
-                .with("chunks", Value::Count(u64::from(*chunks)));
-            (how, finding)
+                .with("chunks", Value::Count(u64::from(*chunks)))
         }
-        _ => (
-            "The kernel gave up on the merge after an I/O error.".to_owned(),
-            Finding::new(Cause::Failed, ""),
-        ),
+        _ => Finding::new(
+            Cause::Failed,
+            "The kernel gave up on the merge after an I/O error; which device failed is not known.",
+        )
+        .with("fault", Value::Text("unknown".to_owned())),
     };
-    let sentence = format!("{how} Do not suspend or resume the origin.");
+    let sentence = format!("{} Do not suspend or resume the origin.", finding.sentence);
     Finding { sentence, ..finding.with("left_bytes", Value::Bytes(model.progress.left_bytes)) }
         .advise(advice::failed(model))
+}
+
+/// `writing to vg/data-real (253:0) failed`.
+fn broken(identity: &MergeIdentity, fault: Fault) -> String {
+    let doing = match fault {
+        Fault::MetadataReadCow => "reading metadata from",
+        Fault::CopyReadCow => "reading from",
+        Fault::CopyWriteOrigin => "writing to",
+        Fault::FlushOrigin => "flushing",
+        Fault::CommitCow => "writing metadata to",
+    };
+    let (label, dev) = match fault.below() {
+        Below::Cow => (&identity.cow_label, identity.cow_dev),
+        Below::Real => (&identity.real_label, identity.real_dev),
+    };
+    format!("{doing} {label} ({dev}) failed")
+}
+
+fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn invalid(model: &Model) -> Finding {

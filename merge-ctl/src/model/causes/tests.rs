@@ -7,7 +7,9 @@ use crate::model::{
     DEFAULT_STALL_AFTER_NS, DiskPair, DiskTimes, DiskUse, OpUse, PhaseTime, Phases, RunCount,
     Totals, Writer,
 };
-use crate::sample::{CurrentRun, End, KernelView, Owner, Phase, ProbeTier, Run, Sample};
+use crate::sample::{
+    CurrentRun, End, Fault, KernelView, Owner, Phase, ProbeTier, Run, Sample, ToldBy,
+};
 
 const MS: u64 = 1_000_000;
 const CHUNK: u64 = 4096;
@@ -246,16 +248,53 @@ fn a_state_that_needs_somebody_comes_before_all_shares() {
 }
 
 #[test]
-fn a_failure_names_its_phase_and_its_device() {
-    let failed = |phase| {
-        let end = End::Failed { at_ns: 0, phase: Some(phase), errno: -5, old_chunk: 7, chunks: 1 };
-        after(|sample| sample.end = Some(end)).verdict()
+fn a_failure_names_its_step_and_its_device() {
+    let failed = |fault, told_by, errno, chunks| {
+        let end = End::Failed { at_ns: 0, fault, told_by, errno, old_chunk: 7, chunks };
+        after(|sample| {
+            sample.kernel = KernelView::MergeFailed;
+            sample.end = Some(end);
+        })
     };
-    assert!(
-        failed(Phase::Commit).contains("commit of the run at chunk 7 (1 chunk), on vg/snap-cow")
-    );
-    assert!(failed(Phase::Flush).contains("on vg/data-real"));
-    assert!(failed(Phase::Copy).contains("between vg/snap-cow and vg/data-real"));
+    let seen = |fault| failed(Some(fault), ToldBy::Probes, -5, 1).verdict();
+    assert!(seen(Fault::CommitCow).starts_with(
+        "Writing metadata to vg/snap-cow (253:2) failed in the commit of the run at chunk 7 (1 \
+         chunk): EIO."
+    ));
+    assert!(seen(Fault::FlushOrigin).starts_with("Flushing vg/data-real (253:1) failed"));
+    assert!(seen(Fault::CopyReadCow).starts_with("Reading from vg/snap-cow (253:2) failed"));
+    let silent = failed(Some(Fault::CopyWriteOrigin), ToldBy::Probes, 0, 2).verdict();
+    assert!(silent.starts_with(
+        "Writing to vg/data-real (253:1) failed in the copy of the run at chunk 7 (2 chunks)."
+    ));
+    let early = failed(Some(Fault::MetadataReadCow), ToldBy::Probes, -5, 0).verdict();
+    assert!(early.starts_with("Reading metadata from vg/snap-cow (253:2) failed: EIO."), "{early}");
+}
+
+#[test]
+fn what_only_the_log_tells_and_what_nobody_saw_is_told_as_such() {
+    let failed = |end| {
+        after(|sample| {
+            sample.kernel = KernelView::MergeFailed;
+            sample.end = end;
+        })
+    };
+    let end = |fault, told_by| End::Failed {
+        at_ns: 0,
+        fault,
+        told_by,
+        errno: 0,
+        old_chunk: 0,
+        chunks: 0,
+    };
+    let log = failed(Some(end(Some(Fault::FlushOrigin), ToldBy::KernelLog)));
+    assert!(log.verdict().starts_with("By the kernel log, flushing vg/data-real (253:1) failed."));
+    for unseen in [None, Some(end(None, ToldBy::Probes))] {
+        let unseen = failed(unseen);
+        assert!(unseen.verdict().contains("which device failed is not known"));
+        let figure = &unseen.findings[0].figures[0];
+        assert_eq!((figure.name, &figure.value), ("fault", &Value::Text("unknown".to_owned())));
+    }
 }
 
 #[test]

@@ -12,8 +12,11 @@ use merge_ctl::dm::holders::Holders;
 use merge_ctl::dm::{
     Control, DeviceId, Host, Persistence, SnapshotArgs, Subject, Table, Target, Usage, nodes,
 };
+use merge_ctl::merge::drive::{Unwritten, drive};
 use merge_ctl::merge::live::LiveExecutor;
+use merge_ctl::merge::machine::Goal;
 use merge_ctl::merge::preflight::{self, Way};
+use merge_ctl::merge::recording;
 use merge_ctl::probe::{Probe, ProbeOptions, What};
 use merge_ctl::sample::{End, ProbeTier};
 use merge_ctl::store::Run;
@@ -122,8 +125,9 @@ impl Rig {
         let plan = preflight::check(&host, snapshot, &|_| Holders::default()).unwrap();
         let Way::DeviceMapper(handover) = &plan.way else { panic!("{:?}", plan.way) };
         let mut executor = LiveExecutor::new(&self.control, [plan.origin, plan.snapshot]);
-        let begun = handover.begin(&mut executor).unwrap();
-        assert!(begun.left_over.is_empty(), "{:?}", begun.left_over);
+        let mut log = Unwritten(recording::of_handover(&host, handover).unwrap());
+        let outcome = drive(&Goal::Merge, &mut executor, &mut log);
+        assert!(outcome.is_reached() && outcome.failures.is_empty(), "{outcome:?}");
         assert!(executor.notes().is_empty(), "{:?}", executor.notes());
         self.made.retain(|(name, _)| *name != SNAPSHOT);
     }

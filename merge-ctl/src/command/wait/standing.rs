@@ -1,0 +1,226 @@
+//! How a volume stands: whether something is merged into it, is to be, or not at all.
+//!
+//! Asks device-mapper first, and lvm2 and the journals only where the kernel merges nothing: what is
+//! put off, interrupted or not active is known to them alone. Changes nothing.
+
+use merge_ctl::dm::resolve::{self, ResolveError};
+use merge_ctl::dm::{Control, Device, Host};
+use merge_ctl::lvm::lvm2::{Lvm, LvmError, Volume};
+use merge_ctl::lvm::names::VolumeName;
+use merge_ctl::merge::journal::{Journal, driver};
+use merge_ctl::sample::Owner;
+
+/// How a volume stands.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// The kernel has the merge; the origin's device-mapper name.
+    Merging(Host, String),
+    /// Another merge-ctl is about to begin or to finish it.
+    Driven,
+    /// It is to be merged, and nothing happens until somebody acts.
+    Pending(Pending),
+    /// Nothing is merged, and nothing is to be.
+    Nothing {
+        /// The device-mapper name that was meant.
+        dm_name: String,
+        /// As its users call it.
+        label: String,
+    },
+}
+
+/// A merge that waits for somebody.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The origin's device-mapper name.
+    pub(super) dm_name: String,
+    /// As its users call it.
+    pub(super) label: String,
+    /// The snapshot, as its users call it.
+    pub(super) snapshot: Option<String>,
+    pub(super) owner: Owner,
+    /// The state's word.
+    pub(super) state: &'static str,
+    /// What is the matter.
+    pub(super) sentence: String,
+    /// What ends it.
+    pub(super) next: String,
+}
+
+/// How the volume of a name stands.
+///
+/// # Errors
+/// [`ResolveError`] where nothing is called so; what device-mapper, lvm2 or the journal answers.
+pub(super) fn look(control: &Control, given: &str) -> anyhow::Result<Standing> {
+    let host = Host::read(control)?;
+    let resolved = resolve::resolve(&host, given);
+    let reading = resolve::reading(given);
+    let merging = match &resolved {
+        Ok(device) => merge_of(&host, device),
+        Err(_) => reading.as_deref().and_then(|name| host.merge_of_lvm_snapshot(name)),
+    };
+    if let Some(origin) = merging {
+        let origin = origin.info.name.clone();
+        return Ok(Standing::Merging(host, origin));
+    }
+    match resolved {
+        Ok(device) => not_merging(origin_meant(&host, device)),
+        Err(error) => not_active(reading, error),
+    }
+}
+
+/// The merging origin that a device stands for: itself, or what its data is merged into.
+fn merge_of<'a>(host: &'a Host, device: &'a Device) -> Option<&'a Device> {
+    let origin = origin_meant(host, device);
+    if origin.merge().is_some() {
+        return Some(origin);
+    }
+    // What LVM leaves of a snapshot while it is merged carries its name, and no data.
+    host.merge_of_lvm_snapshot(&device.info.name)
+}
+
+/// The origin of a snapshot; any other device itself.
+fn origin_meant<'a>(host: &'a Host, device: &'a Device) -> &'a Device {
+    host.origin_of_snapshot(device).unwrap_or(device)
+}
+
+fn not_merging(device: &Device) -> anyhow::Result<Standing> {
+    let name = &device.info.name;
+    let standing = match (device.owner(), device.volume()) {
+        (Owner::Lvm, Some(volume)) => recorded(&volume)?,
+        _ => journalled(name)?,
+    };
+    Ok(standing.unwrap_or_else(|| nothing(name, device.label())))
+}
+
+fn nothing(dm_name: &str, label: String) -> Standing {
+    Standing::Nothing { dm_name: dm_name.to_owned(), label }
+}
+
+/// A name that device-mapper does not know: LVM or a journal may.
+fn not_active(reading: Option<String>, error: ResolveError) -> anyhow::Result<Standing> {
+    let Some(name) = reading else { return Err(error.into()) };
+    if let Some(standing) = journalled(&name)? {
+        return Ok(standing);
+    }
+    let Some(volume) = VolumeName::from_dm(&name) else { return Err(error.into()) };
+    match Lvm::find().and_then(|lvm| lvm.volumes()) {
+        Err(LvmError::Missing) => Err(error.into()),
+        Err(failed) => Err(failed.into()),
+        Ok(volumes) => match merge_in(&volumes, &volume) {
+            Some(pending) => Ok(Standing::Pending(pending)),
+            None if find(&volumes, &volume).is_some() => Ok(nothing(&name, volume.to_string())),
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// What a journal says of an origin by that name.
+fn journalled(origin: &str) -> anyhow::Result<Option<Standing>> {
+    let Some(journal) = Journal::of(origin)? else { return Ok(None) };
+    if driver::driver_of(origin).is_some() {
+        return Ok(Some(Standing::Driven));
+    }
+    let label = journal.record().origin.name.clone();
+    Ok(Some(Standing::Pending(Pending {
+        dm_name: origin.to_owned(),
+        snapshot: journal.record().snapshot.as_ref().map(|snapshot| snapshot.device.name.clone()),
+        owner: Owner::DeviceMapper,
+        state: "interrupted",
+        sentence: "A merge was begun, and neither the kernel nor a merge-ctl works on it now."
+            .to_owned(),
+        next: format!("Go on with it: merge-ctl resume {label}"),
+        label,
+    })))
+}
+
+/// What LVM has recorded for a volume.
+fn recorded(volume: &VolumeName) -> anyhow::Result<Option<Standing>> {
+    Ok(merge_in(&Lvm::find()?.volumes()?, volume).map(Standing::Pending))
+}
+
+fn find<'a>(volumes: &'a [Volume], name: &VolumeName) -> Option<&'a Volume> {
+    volumes.iter().find(|volume| volume.vg == name.vg && volume.lv == name.lv)
+}
+
+/// The merge that LVM has recorded for a volume, or for the origin of a snapshot.
+fn merge_in(volumes: &[Volume], name: &VolumeName) -> Option<Pending> {
+    let named = find(volumes, name)?;
+    let origin = match named.is_merging_snapshot() {
+        true => find(volumes, &VolumeName::new(&name.vg, &named.origin))?,
+        false => named,
+    };
+    if !origin.is_merging_origin() {
+        return None;
+    }
+    let snapshot = volumes.iter().find(|volume| {
+        volume.vg == origin.vg && volume.origin == origin.lv && volume.is_merging_snapshot()
+    });
+    let volume = VolumeName::new(&origin.vg, &origin.lv);
+    let label = volume.to_string();
+    let is_active = !origin.active.is_empty();
+    let (state, sentence, next) = if is_active {
+        (
+            "scheduled",
+            "LVM has recorded the merge and begins it at the next activation; until then nothing \
+             is merged.",
+            format!(
+                "Stop or unmount what uses {label}, then: lvchange -an {label} && lvchange -ay {label}"
+            ),
+        )
+    } else {
+        (
+            "inactive",
+            "The volume is not active: LVM begins the merge, or goes on with it, at the next \
+             activation.",
+            format!("Activate it: lvchange -ay {label}"),
+        )
+    };
+    Some(Pending {
+        dm_name: volume.to_dm(),
+        snapshot: snapshot.map(|snapshot| format!("{}/{}", snapshot.vg, snapshot.lv)),
+        owner: Owner::Lvm,
+        state,
+        sentence: sentence.to_owned(),
+        next,
+        label,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(lv: &str, attr: &str, origin: &str, active: &str) -> Volume {
+        Volume {
+            vg: "my-vg".to_owned(),
+            lv: lv.to_owned(),
+            attr: attr.to_owned(),
+            segment_type: "linear".to_owned(),
+            origin: origin.to_owned(),
+            active: active.to_owned(),
+            merging: String::new(),
+            uuid: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_lvm_has_recorded_is_scheduled_or_inactive() {
+        for (active, state) in [("active", "scheduled"), ("", "inactive")] {
+            let volumes = [
+                volume("a-b", "Owi-a-s---", "", active),
+                volume("old", "swi-a-s---", "a-b", active),
+                volume("snap", "Swi-a-s---", "a-b", active),
+                volume("other", "owi-a-s---", "", active),
+            ];
+            for name in ["a-b", "snap"] {
+                let pending = merge_in(&volumes, &VolumeName::new("my-vg", name)).unwrap();
+                assert_eq!((pending.state, &*pending.dm_name), (state, "my--vg-a--b"));
+                assert_eq!(pending.snapshot.as_deref(), Some("my-vg/snap"));
+                assert!(pending.next.contains("lvchange -ay my-vg/a-b"), "{}", pending.next);
+            }
+            for name in ["other", "old", "absent"] {
+                assert!(merge_in(&volumes, &VolumeName::new("my-vg", name)).is_none(), "{name}");
+            }
+        }
+    }
+}
