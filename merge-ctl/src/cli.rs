@@ -4,6 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use merge_ctl::throttle::goal::DEFAULT_FLOOR_PERCENT;
+use merge_ctl::throttle::{Goal, Percentile, Profile, Target};
+
+use crate::exit::Usage;
 
 use crate::command::hooks::HookCommand;
 
@@ -39,6 +43,16 @@ Exit status:
   2  wrong usage
   6  a privilege or a kernel feature is missing
   8  refused: there are no exceptions to read, or their device is suspended";
+
+const THROTTLE_STATUS: &str = "\
+Exit status:
+  0  done: the merge is finished; the setting was shown or reset
+  1  another error, or somebody else has changed the setting meanwhile
+  2  wrong usage
+  3  still merging, or all is merged and the merge still has to be finished
+  5  the merge failed, or the snapshot is invalid
+  6  a privilege or a kernel feature is missing
+  8  refused: another process throttles";
 
 const NAMES: &str = "as vg/lv, /dev/vg/lv, /dev/mapper/NAME, a device-mapper name, or /dev/dm-N";
 
@@ -115,6 +129,13 @@ pub(crate) enum Command {
     /// unless what a run and a byte cost is given. Of a merge that goes on it tells what is left.
     #[command(after_help = EXIT_STATUS)]
     Plan(Plan),
+    /// Slow a merge down while it lasts: to a share of the time, or so that writes keep to a latency
+    ///
+    /// Stays and prints a line a second of what came of it; when the merge ends, or you leave, the
+    /// setting is put back to what it was. It is one for all snapshots of the host. Without a percentage,
+    /// a profile or a latency it shows the present setting and who has made it. See docs/throttle.md.
+    #[command(after_help = THROTTLE_STATUS)]
+    Throttle(Throttle),
     /// Wait for the death of another merge-ctl, and put right what it leaves behind
     #[command(hide = true)]
     Guard,
@@ -318,6 +339,130 @@ pub(crate) struct Dump {
     pub(crate) output: PathBuf,
 }
 
+/// `merge-ctl throttle`.
+#[derive(Debug, Args)]
+pub(crate) struct Throttle {
+    /// The merging origin
+    #[arg(help = format!("The merging origin, {NAMES}"))]
+    pub(crate) origin: Option<String>,
+    /// The share of the time in which copies may be under way: 30%; 100% is no throttle
+    #[arg(value_parser = percent, conflicts_with_all = ["profile", "write_latency"])]
+    pub(crate) percent: Option<u32>,
+    /// A named target: gentle (99 % of the writes below 10 ms), balanced (30 ms), fast (95 % below
+    /// 100 ms)
+    #[arg(long, value_enum, conflicts_with = "write_latency")]
+    pub(crate) profile: Option<ProfileName>,
+    /// A latency to hold.
+    #[command(flatten)]
+    pub(crate) goal: ThrottleGoal,
+    /// Put the setting back to what a dead throttler found, or to 100 %
+    #[arg(long, conflicts_with_all = ["origin", "percent", "profile", "write_latency"])]
+    pub(crate) reset: bool,
+    /// What to print: plain or json [default: plain]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
+    /// The same as --output json
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What the eBPF programs may watch
+    #[arg(long, value_enum, default_value_t = Probes::Full)]
+    pub(crate) probes: Probes,
+    /// Time between two lines
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    pub(crate) interval: Duration,
+}
+
+/// A latency that a throttle is to hold.
+#[derive(Debug, Args)]
+pub(crate) struct ThrottleGoal {
+    /// Keep application writes on the origin below this, and give the merge all the rest: 5ms
+    #[arg(long, value_name = "DURATION", value_parser = cost_ns)]
+    pub(crate) write_latency: Option<f64>,
+    /// How many of a hundred writes must keep to it, from 50 to 99.9 [default: 99]
+    #[arg(long, value_name = "PERCENT", value_parser = percentile, requires = "write_latency")]
+    pub(crate) percentile: Option<Percentile>,
+    /// The lowest setting that a loop may use, from 1%, so that the merge never starves [default: 5%,
+    /// or the profile's]
+    #[arg(long, value_name = "PERCENT", value_parser = floor)]
+    pub(crate) floor: Option<u32>,
+}
+
+/// The named targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProfileName {
+    /// The applications come first: 99 % of the writes below 10 ms, floor 3 %
+    Gentle,
+    /// Both have their share: 99 % of the writes below 30 ms, floor 10 %
+    Balanced,
+    /// The merge comes first: 95 % of the writes below 100 ms, floor 30 %
+    Fast,
+}
+
+impl From<ProfileName> for Profile {
+    fn from(name: ProfileName) -> Self {
+        match name {
+            ProfileName::Gentle => Self::Gentle,
+            ProfileName::Balanced => Self::Balanced,
+            ProfileName::Fast => Self::Fast,
+        }
+    }
+}
+
+/// A percentage, or a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// This percentage.
+    Percent(u32),
+    /// This profile.
+    Profile(ProfileName),
+}
+
+impl Throttle {
+    /// What is wanted; none where nothing is.
+    ///
+    /// # Errors
+    /// Where it does not fit together.
+    pub(crate) fn wanted(&self) -> Result<Option<(Goal, Option<Profile>)>, Usage> {
+        let profile = self.profile.map(Wanted::Profile);
+        self.goal.with(self.percent.map(Wanted::Percent).or(profile))
+    }
+}
+
+impl ThrottleGoal {
+    /// What is wanted, with what was said elsewhere; none where nothing is.
+    ///
+    /// # Errors
+    /// Where it does not fit together.
+    pub(crate) fn with(
+        &self,
+        also: Option<Wanted>,
+    ) -> Result<Option<(Goal, Option<Profile>)>, Usage> {
+        let (target, profile) = match (also, self.write_latency) {
+            (None, None) if self.floor.is_none() => return Ok(None),
+            (Some(Wanted::Percent(percent)), None) if self.floor.is_none() => {
+                return Ok(Some((Goal::Fixed { percent }, None)));
+            }
+            (Some(Wanted::Profile(name)), None) => {
+                let profile = Profile::from(name);
+                (profile.target(), Some(profile))
+            }
+            (None, Some(latency_ns)) => {
+                let percentile = self.percentile.unwrap_or(Percentile::P99);
+                let (latency_ns, floor_percent) = (latency_ns as u64, DEFAULT_FLOOR_PERCENT);
+                (Target { latency_ns, percentile, floor_percent }, None)
+            }
+            _ => {
+                return Err(Usage(
+                    "give a percentage, or a profile, or a latency; a floor belongs to the last two"
+                        .to_owned(),
+                ));
+            }
+        };
+        let floor_percent = self.floor.unwrap_or(target.floor_percent);
+        Ok(Some((Goal::WriteLatency(Target { floor_percent, ..target }), profile)))
+    }
+}
+
 /// How to show a merge live.
 #[derive(Debug, Args)]
 pub(crate) struct Live {
@@ -336,6 +481,13 @@ pub(crate) struct Live {
     /// Print what the eBPF programs have to say of themselves to stderr
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Slow the merge down while it is shown: to a share of the time (30%), or by a profile (gentle,
+    /// balanced, fast)
+    #[arg(long, value_name = "PERCENT|PROFILE", value_parser = wanted)]
+    pub(crate) throttle: Option<Wanted>,
+    /// A latency to hold meanwhile.
+    #[command(flatten)]
+    pub(crate) throttle_goal: ThrottleGoal,
     /// The operator's own commands.
     #[command(flatten)]
     pub(crate) hooks: HookOptions,
@@ -393,6 +545,37 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A whole number of percent, with its sign or without: `30%`, `30`.
+fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    match number.parse() {
+        Ok(percent) if percent <= 100 => Ok(percent),
+        _ => Err("give a whole number of percent: 30%".to_owned()),
+    }
+}
+
+/// A percentage or a profile.
+fn wanted(text: &str) -> Result<Wanted, String> {
+    match ProfileName::from_str(text, false) {
+        Ok(profile) => Ok(Wanted::Profile(profile)),
+        Err(_) => percent(text)
+            .map(Wanted::Percent)
+            .map_err(|_| "give a percentage (30%) or gentle, balanced or fast".to_owned()),
+    }
+}
+
+fn floor(text: &str) -> Result<u32, String> {
+    match percent(text)? {
+        0 => Err("must be 1% at the least".to_owned()),
+        percent => Ok(percent),
+    }
+}
+
+fn percentile(text: &str) -> Result<Percentile, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().unwrap_or(f64::NAN);
+    Percentile::of_percent(number).ok_or_else(|| "give a number from 50 to 99.9".to_owned())
+}
+
 /// A short time with its unit, in nanoseconds: `25ms`, `1.5ms`, `800us`.
 fn cost_ns(text: &str) -> Result<f64, String> {
     const UNITS: [(&str, f64); 4] = [("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
@@ -443,6 +626,51 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for nonsense in ["", "5", "s", "0s", "-1s", "1.5s", "5 s", "99999999999999999999s"] {
             assert!(duration(nonsense).is_err(), "{nonsense:?}");
+        }
+    }
+
+    fn goal(words: &[&str]) -> Result<Option<(Goal, Option<Profile>)>, String> {
+        let words = ["merge-ctl", "throttle", "vg/data"].iter().chain(words);
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Command::Throttle(options) = cli.command else { unreachable!() };
+        options.wanted().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_live_command_takes_a_percentage_or_a_profile() {
+        assert_eq!(wanted("30%"), Ok(Wanted::Percent(30)));
+        assert_eq!(wanted("gentle"), Ok(Wanted::Profile(ProfileName::Gentle)));
+        assert!(wanted("slowly").is_err() && wanted("300%").is_err());
+    }
+
+    #[test]
+    fn a_throttle_has_one_goal() {
+        assert_eq!(goal(&["30%"]), Ok(Some((Goal::Fixed { percent: 30 }, None))));
+        assert_eq!(goal(&["0"]), Ok(Some((Goal::Fixed { percent: 0 }, None))));
+        assert_eq!(goal(&[]), Ok(None));
+        let target = |latency_ns, tenths: f64, floor_percent| {
+            let percentile = Percentile::of_percent(tenths).unwrap();
+            Goal::WriteLatency(Target { latency_ns, percentile, floor_percent })
+        };
+        let latency = ["--write-latency", "5ms"];
+        assert_eq!(goal(&latency), Ok(Some((target(5_000_000, 99.0, 5), None))));
+        let all = [&latency[..], &["--percentile", "99.9", "--floor", "20%"]].concat();
+        assert_eq!(goal(&all), Ok(Some((target(5_000_000, 99.9, 20), None))));
+        let fast = goal(&["--profile", "fast", "--floor", "40"]).unwrap().unwrap();
+        assert_eq!(fast, (target(100_000_000, 95.0, 40), Some(Profile::Fast)));
+        for nonsense in [
+            &["101%"][..],
+            &["-1%"],
+            &["30%", "--profile", "fast"],
+            &["30%", "--floor", "5%"],
+            &["--floor", "0"],
+            &["--write-latency", "5"],
+            &["--write-latency", "5ms", "--percentile", "100"],
+            &["--write-latency", "5ms", "--profile", "fast"],
+            &["--percentile", "99"],
+            &["30%", "--reset"],
+        ] {
+            assert!(goal(nonsense).is_err(), "{nonsense:?}");
         }
     }
 

@@ -10,6 +10,8 @@ use merge_ctl::merge::journal::{DriverError, JournalError};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::merge::recording::RecordError;
 use merge_ctl::store::StoreError;
+use merge_ctl::throttle::ThrottleError;
+use merge_ctl::throttle::lease::LeaseError;
 
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,11 @@ pub(crate) struct Usage(pub(crate) String);
 #[error("no snapshot is being merged into {0}. `merge-ctl status` lists what there is")]
 pub(crate) struct NoMerge(pub(crate) String);
 
+/// What would have to be seen cannot be seen here.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Blind(pub(crate) String);
+
 /// The exit status of an error.
 pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if error.is::<Usage>() || error.is::<ResolveError>() {
@@ -86,6 +93,12 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
             Obstacle::Failed => Exit::Failed,
         };
     }
+    if error.is::<Blind>() {
+        return Exit::Missing;
+    }
+    if let Some(lease) = lease_error(error) {
+        return of_lease(lease);
+    }
     if needs_another_hand(error) {
         return Exit::Refused;
     }
@@ -95,6 +108,24 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     let dm = error.chain().find_map(|cause| cause.downcast_ref::<DmError>());
     match dm.map(|error| error.kind) {
         Some(DmErrorKind::Privilege | DmErrorKind::KernelFeatureMissing) => Exit::Missing,
+        _ => Exit::Error,
+    }
+}
+
+fn lease_error(error: &anyhow::Error) -> Option<&LeaseError> {
+    error.downcast_ref::<LeaseError>().or_else(|| match error.downcast_ref::<ThrottleError>()? {
+        ThrottleError::Lease(lease) => Some(lease),
+        ThrottleError::Guard(_) => None,
+    })
+}
+
+fn of_lease(error: &LeaseError) -> Exit {
+    match error {
+        LeaseError::Held(_) => Exit::Refused,
+        LeaseError::NotLoaded => Exit::Missing,
+        LeaseError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Exit::Missing
+        }
         _ => Exit::Error,
     }
 }

@@ -26,6 +26,7 @@ pub mod sampler;
 pub mod state;
 pub mod state_dir;
 pub mod store;
+pub mod throttle;
 pub mod units;
 pub mod view;
 pub mod wake;

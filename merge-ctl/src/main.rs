@@ -27,6 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    command::throttle::look_back(&cli.command);
     match &cli.command {
         Command::Start(options) => runtime()?.block_on(command::start::run(options)),
         Command::Monitor(options) => runtime()?.block_on(command::monitor::run(options)),
@@ -36,6 +37,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Dump(options) => runtime()?.block_on(command::dump::run(options)),
         Command::Plan(options) => command::plan::run(options),
         Command::Explain(options) => runtime()?.block_on(command::explain::run(options)),
+        Command::Throttle(options) => runtime()?.block_on(command::throttle::run(options)),
         Command::Guard => command::guard::run(),
         Command::Status(options) => {
             command::status::run(options.name.as_deref(), options.json).map(|()| Exit::Done.into())

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::store::{self, Segment};
+use crate::throttle::Throttling;
 use crate::units::{ChunkSize, DeviceNumber, Sectors};
 
 /// What stays the same while a merge is watched.
@@ -105,6 +106,9 @@ pub struct Sample {
     pub kernel_in_flight: Option<KernelInFlight>,
     /// `snapshot_copy_throttle`: the percentage of time that copying may take; 100 is unthrottled.
     pub throttle_percent: Option<u32>,
+    /// What a merge-ctl that has changed it does with it; none where no such process lives.
+    #[serde(default)]
+    pub throttling: Option<Throttling>,
     /// What the kernel counts of the two devices below; none where it cannot be read.
     #[serde(default)]
     pub disks: Option<Disks>,

@@ -25,6 +25,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::dm::{Control, Device, Host, SnapshotArgs, Usage, throttle};
 use crate::probe::{Event, InProgress, Probe, What};
 use crate::sample::{Dropped, KernelView, MergeIdentity, ProbeTier, Sample};
+use crate::throttle::{Place, Throttling};
 use crate::units::DeviceNumber;
 use merge::MergeSampler;
 pub use next_runs::first_run;
@@ -48,6 +49,7 @@ pub struct Watch {
 struct Shared {
     current: Vec<InProgress>,
     throttle_percent: Option<u32>,
+    throttling: Option<Throttling>,
     dropped: Dropped,
     /// Whether no other merge runs on this host, so that a run whose device is not known yet can
     /// only be of the one that does.
@@ -243,6 +245,7 @@ impl Watch {
         Shared {
             current: self.probe.current(),
             throttle_percent: throttle::read().ok().flatten(),
+            throttling: throttling(),
             dropped: self.probe.dropped(),
             alone: !self.strangers && self.active().count() == 1,
         }
@@ -264,6 +267,13 @@ impl Shared {
 /// The run of the merge from `cow_dev`; one whose device is not known only where it is `alone`.
 fn current_on(runs: &[InProgress], cow_dev: DeviceNumber, alone: bool) -> Option<&InProgress> {
     runs.iter().find(|run| run.cow_dev.map_or(alone, |cow| cow == cow_dev))
+}
+
+/// What a living throttler does. One that cannot be read is as good as none: the setting itself is in
+/// the sample.
+fn throttling() -> Option<Throttling> {
+    let lease = Place::of_this_host().read().ok().flatten()?;
+    lease.holder.is_alive().then_some(lease.throttling)
 }
 
 /// The clock of the samples.

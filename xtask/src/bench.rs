@@ -8,6 +8,7 @@ mod machine;
 mod overhead;
 mod ratios;
 mod store;
+mod throttle;
 mod tracer;
 
 use anyhow::Result;
@@ -30,6 +31,9 @@ enum Bench {
     Store(store::Args),
     /// How right the predicted time of a merge is, on slow devices in a VM
     Estimate(estimate::Args),
+    /// What a throttle does for an application's writes beside a merge, and what it costs the merge,
+    /// on a shared disk in a VM
+    Throttle(throttle::Args),
 }
 
 /// Measures, and prints the result as Markdown.
@@ -38,5 +42,6 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Bench::Overhead(args) => overhead::run(workspace, args),
         Bench::Store(args) => store::run(workspace, args),
         Bench::Estimate(args) => estimate::run(workspace, args),
+        Bench::Throttle(args) => throttle::run(workspace, args),
     }
 }

@@ -9,6 +9,7 @@ use merge_ctl::sample::{Run, Sample};
 use merge_ctl::sampler::Watch;
 
 use super::live;
+use super::throttle::Beside;
 use crate::cli::Live;
 use crate::exit::{self, Exit};
 
@@ -32,8 +33,12 @@ pub(crate) trait Companion {
 }
 
 /// The companions that the command line asks for, for the merge of this model.
-fn companions(_options: &Live, _first: &Model) -> Vec<Box<dyn Companion>> {
-    Vec::new()
+fn companions(options: &Live, _first: &Model) -> Vec<Box<dyn Companion>> {
+    let mut companions: Vec<Box<dyn Companion>> = Vec::new();
+    if let Some(throttle) = Beside::wanted(options) {
+        companions.push(Box::new(throttle));
+    }
+    companions
 }
 
 /// A merge that is followed.

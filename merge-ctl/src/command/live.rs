@@ -261,6 +261,8 @@ fn is_still(merge: &Followed, origin: &Device) -> bool {
 /// # Errors
 /// A dashboard that was asked for and has no terminal: to be found out before a merge begins.
 pub(crate) fn output(live: &cli::Live) -> Result<Output, Usage> {
+    // Also this is to be found out before a merge begins.
+    live.throttle_goal.with(live.throttle)?;
     let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
     match live.output {
         Some(Output::Tui) if !terminal => {

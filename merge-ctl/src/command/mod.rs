@@ -26,4 +26,5 @@ pub(crate) mod resume;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod subject;
+pub(crate) mod throttle;
 pub(crate) mod wait;

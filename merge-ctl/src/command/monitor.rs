@@ -56,7 +56,7 @@ fn pick<'a>(host: &'a Host, name: Option<&str>) -> anyhow::Result<Vec<&'a Device
 }
 
 /// The merging origin that a device stands for: itself, or what its data is merged into.
-fn merging<'a>(host: &'a Host, device: &'a Device) -> Option<&'a Device> {
+pub(crate) fn merging<'a>(host: &'a Host, device: &'a Device) -> Option<&'a Device> {
     if device.merge().is_some() {
         return Some(device);
     }

@@ -2,7 +2,7 @@
 //!
 //! What always holds: nothing is computed from two instants here, and nothing is changed that was
 //! not asked for by name. Reading is in [`host`], [`holders`], [`in_flight`], [`disk_stats`],
-//! [`disk_identity`], [`kernel_log`] and [`throttle`], changing in [`control`] and [`nodes`];
+//! [`disk_identity`] and [`kernel_log`], changing in [`control`], [`nodes`] and [`throttle`];
 //! [`target`] and [`status`] are pure. The only unsafe code is in the private module `ioctl`.
 //!
 //! It refuses to be a general device-mapper library: the commands that a merge does not need

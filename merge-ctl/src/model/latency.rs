@@ -17,6 +17,9 @@ pub struct Latencies {
     pub writes: Latency,
     /// Reads since the first sample.
     pub reads: Latency,
+    /// Writes completed since the probes were attached, by latency: the buckets of
+    /// `merge_common::latency_bucket`.
+    pub write_counts: Vec<u64>,
 }
 
 /// A latency distribution in a few figures. Upper bounds of histogram buckets.
@@ -74,6 +77,7 @@ impl LatencyLog {
             reads_now: Latency::between(&recent.reads, &now.reads, now.at_ns - recent.at_ns),
             writes: Latency::between(&first.writes, &now.writes, now.at_ns - first.at_ns),
             reads: Latency::between(&first.reads, &now.reads, now.at_ns - first.at_ns),
+            write_counts: now.writes.latency,
         })
     }
 }

@@ -42,6 +42,7 @@ use crate::cost::TimeRange;
 use crate::sample::{
     CurrentRun, Dropped, End, MergeIdentity, ProbeTier, Run, Sample, StorePicture, StoreView,
 };
+use crate::throttle::Throttling;
 use disks::DiskLog;
 use estimate::{Estimator, Now, Seen};
 use latency::LatencyLog;
@@ -107,6 +108,8 @@ pub struct Model {
     pub totals: Totals,
     /// `snapshot_copy_throttle`; 100 is unthrottled.
     pub throttle_percent: Option<u32>,
+    /// What a merge-ctl that has changed it does with it.
+    pub throttling: Option<Throttling>,
     /// What the probes lost.
     pub dropped: Dropped,
     /// What is remembered of the samples before, to make rates of.
@@ -186,6 +189,7 @@ impl Model {
             findings: Vec::new(),
             totals: Totals::default(),
             throttle_percent: None,
+            throttling: None,
             dropped: Dropped::default(),
             memory,
             identity,
@@ -211,6 +215,7 @@ impl Model {
             self.elapsed_ns = sample.at_ns.saturating_sub(self.memory.start_ns);
         }
         self.throttle_percent = sample.throttle_percent;
+        self.throttling = sample.throttling;
         self.dropped = sample.dropped;
         self.end = sample.end.clone().or(self.end.take());
         self.current = if self.state.is_over() { None } else { sample.current.clone() };

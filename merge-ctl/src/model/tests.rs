@@ -45,6 +45,7 @@ pub(super) fn sample(at_s: u64, left_chunks: u64) -> Sample {
         io: None,
         kernel_in_flight: None,
         throttle_percent: Some(100),
+        throttling: None,
         disks: None,
         dropped: Dropped::default(),
     }

@@ -187,6 +187,7 @@ pub(crate) fn merging() -> Model {
             reads_now: latency(500, 100.0, 1, 9, 20),
             writes: latency(231_168, 1_204.0, 2, 640, 3_100),
             reads: latency(19_200, 100.0, 1, 9, 41),
+            write_counts: Vec::new(),
         }),
         map: map(),
         disks: Some(disks()),
@@ -194,6 +195,7 @@ pub(crate) fn merging() -> Model {
         findings: Vec::new(),
         totals: Totals { runs: 7_510, chunks: 404_180, largest_run_chunks: 256 },
         throttle_percent: Some(100),
+        throttling: None,
         dropped: Dropped::default(),
         memory: Default::default(),
     })
@@ -420,8 +422,13 @@ pub(crate) fn nasty() -> Model {
         p99_ns: count,
         max_ns: count,
     };
-    model.latency =
-        Some(Latencies { writes_now: worst, reads_now: worst, writes: worst, reads: worst });
+    model.latency = Some(Latencies {
+        writes_now: worst,
+        reads_now: worst,
+        writes: worst,
+        reads: worst,
+        write_counts: Vec::new(),
+    });
     let worst_run = UpcomingRun {
         run: crate::store::Run { old_chunk: most, new_chunk: most, chunks: u32::MAX },
         begins_in_ns: Some(most),

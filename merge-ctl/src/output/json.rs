@@ -8,6 +8,7 @@
 use serde::Serialize;
 use serde::ser::Serializer;
 
+use super::throttle::ThrottlingJson;
 use crate::cost::TimeRange;
 use crate::harmless;
 use crate::model::{
@@ -33,7 +34,11 @@ struct Line<'a, T> {
 }
 
 /// One object as a line, without its newline.
-fn to_line<T: Serialize>(kind: &'static str, identity: &MergeIdentity, body: T) -> String {
+pub(super) fn to_line<T: Serialize>(
+    kind: &'static str,
+    identity: &MergeIdentity,
+    body: T,
+) -> String {
     let line = Line { schema: SCHEMA, kind, origin: &identity.origin, body };
     // Only a map with keys that are no strings, or a failing Serialize, could fail: neither is here.
     harmless::json(&line).unwrap_or_default()
@@ -57,6 +62,7 @@ struct Begin<'a> {
     probes: Probes<'a>,
     left_bytes: u64,
     throttle_percent: Option<u32>,
+    throttling: Option<ThrottlingJson>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +100,7 @@ pub fn begin(model: &Model) -> String {
             probes: (&identity.probes).into(),
             left_bytes: model.progress.left_bytes,
             throttle_percent: model.throttle_percent,
+            throttling: model.throttling.as_ref().map(Into::into),
         },
     )
 }
@@ -154,6 +161,7 @@ struct Progress<'a> {
     runs: u64,
     chunks: u64,
     throttle_percent: Option<u32>,
+    throttling: Option<ThrottlingJson>,
     current: Option<Current>,
     writes_in_flight: Option<u64>,
     writes_held: Option<u64>,
@@ -345,6 +353,7 @@ pub fn progress(model: &Model) -> String {
         runs: model.totals.runs,
         chunks: model.totals.chunks,
         throttle_percent: model.throttle_percent,
+        throttling: model.throttling.as_ref().map(Into::into),
         current: model.current.as_ref().map(|run| Current::new(run, model.now_ns)),
         writes_in_flight: of_writes(|writes| writes.in_flight),
         writes_held: of_writes(|writes| writes.held),

@@ -17,4 +17,5 @@ pub mod plan_json;
 pub mod plan_picture;
 mod plan_tables;
 pub mod quiet;
+pub mod throttle;
 pub mod waited;

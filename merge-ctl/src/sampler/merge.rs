@@ -155,6 +155,7 @@ impl MergeSampler {
             io: probe.io(origin),
             kernel_in_flight: in_flight::read(origin).ok(),
             throttle_percent: shared.throttle_percent,
+            throttling: shared.throttling,
             disks,
             dropped: shared.dropped,
         }

@@ -13,6 +13,7 @@ use super::theme::{Theme, state_word};
 use crate::human;
 use crate::model::{Model, State};
 use crate::output::plain;
+use crate::throttle::{Goal, Throttling};
 
 /// Columns of the title beside the name: the tool's name, corners, air.
 const FIXED: u16 = 18;
@@ -62,12 +63,26 @@ fn facts(model: &Model, state: &ViewState, room: u16) -> Line<'static> {
         let siblings = human::counted(identity.siblings.len() as u64, "other snapshot");
         parts.push(part(4, format!(" {siblings} "), theme.faint()));
     }
-    if let Some(percent) = model.throttle_percent.filter(|percent| *percent != 100) {
-        parts.push(part(2, format!(" throttle {percent} % "), theme.warn()));
+    if let Some(throttle) = throttle(model) {
+        parts.push(part(2, format!(" {throttle} "), theme.warn()));
     }
     let probes = &identity.probes;
     let style = if probes.missing.is_empty() { theme.faint() } else { theme.warn() };
     parts.push(part(3, format!(" probes: {} ", plain::tier(probes)), style));
     parts.push(part(0, format!(" {} ", state_word(model.state)), theme.state(model.state)));
     fit(parts, room, 1)
+}
+
+/// The setting, and what a loop does with it: `throttle 12 % (99 % below 10 ms: slowing)`.
+fn throttle(model: &Model) -> Option<String> {
+    let percent = model.throttle_percent?;
+    match model.throttling {
+        Some(Throttling { goal: Goal::WriteLatency(target), doing, .. }) => Some(format!(
+            "throttle {percent} % ({} below {}: {})",
+            target.percentile,
+            human::duration(target.latency_ns),
+            doing.code()
+        )),
+        _ => (percent != 100).then(|| format!("throttle {percent} %")),
+    }
 }

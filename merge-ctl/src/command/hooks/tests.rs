@@ -28,6 +28,7 @@ fn sample(at_s: u64, kernel: KernelView) -> Sample {
         io: None,
         kernel_in_flight: None,
         throttle_percent: None,
+        throttling: None,
         disks: None,
         dropped: Dropped::default(),
     }

@@ -176,6 +176,7 @@ fn sample(at_ns: u64, left_chunks: u64, runs: Vec<Run>) -> Sample {
         io: None,
         kernel_in_flight: None,
         throttle_percent: None,
+        throttling: None,
         disks: None,
         dropped: Dropped::default(),
     }
