@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_name_is_harmless_on_a_terminal() {
-        assert_eq!(waited(None).line(), "vg/da?ta: It stands still. Look.");
+        assert_eq!(waited(None).line(), "vg/da\\x1bta: It stands still. Look.");
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use merge_ctl::dm::{Device, Host};
-use merge_ctl::human;
 use merge_ctl::merge::journal::{Journal, JournalError, Phase, Record};
+use merge_ctl::{harmless, human};
 use serde::Serialize;
 
 /// What a journal says, as it was read.
@@ -107,7 +107,8 @@ impl Begun {
             driver_pid: told.driver,
             begun_unix_s: Some(record.begun_unix_s),
             journal: told.path.clone(),
-            advice: (state != BegunState::Driven).then(|| format!("merge-ctl resume {origin}")),
+            advice: (state != BegunState::Driven)
+                .then(|| format!("merge-ctl resume {}", harmless::argument(origin))),
             origin: Some(origin.clone()),
         }
     }
@@ -195,8 +196,8 @@ pub(super) mod tests {
         let gone = sentence("away\u{1b}[2J", Phase::Merging, None).unwrap();
         assert_eq!(
             gone,
-            "away?[2J: interrupted, while it was being merged; go on with it: merge-ctl resume \
-             away?[2J"
+            "away\\x1b[2J: interrupted, while it was being merged; go on with it: merge-ctl resume \
+             'away\\x1b[2J'"
         );
         let other_table = sentence("data", Phase::Starting, None).unwrap();
         assert!(other_table.contains("about to begin"), "{other_table}");
