@@ -24,7 +24,7 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(50);
 pub struct LiveExecutor<'a> {
     control: &'a Control,
     devices: Vec<(String, DeviceNumber)>,
-    /// Those that were made here and have no node yet.
+    /// Those that have had no table yet, and so have no node.
     created: Vec<String>,
     notes: Vec<String>,
 }
@@ -32,9 +32,15 @@ pub struct LiveExecutor<'a> {
 impl<'a> LiveExecutor<'a> {
     /// For these devices.
     pub fn new<'d>(control: &'a Control, devices: impl IntoIterator<Item = &'d Device>) -> Self {
-        let devices =
-            devices.into_iter().map(|device| (device.info.name.clone(), device.info.dev)).collect();
-        Self { control, devices, created: Vec::new(), notes: Vec::new() }
+        let (mut known, mut created) = (Vec::new(), Vec::new());
+        for Device { info, .. } in devices {
+            known.push((info.name.clone(), info.dev));
+            // Whoever made it was interrupted before it had a node.
+            if !info.live_table {
+                created.push(info.name.clone());
+            }
+        }
+        Self { control, devices: known, created, notes: Vec::new() }
     }
 
     /// For the devices of a merge that are there: those of its names that still have its UUIDs.
