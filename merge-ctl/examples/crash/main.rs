@@ -120,6 +120,7 @@ fn prepare(fresh: bool) {
     run("mount", &["-t", "ext4", state, STATE]);
     if fresh {
         stack::create_group();
+        stack::flush_group();
     }
 }
 
@@ -142,7 +143,7 @@ fn begin(round: &Round) {
     let stack = Stack::new(round.kind, round.seed);
     let content = Content::of(round.seed);
     stack.set_up(&content);
-    run("sync", &[]);
+    stack::flush_group();
     say("ready");
     let watch = Watch::new();
     thread::scope(|scope| {

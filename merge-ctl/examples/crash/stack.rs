@@ -120,6 +120,13 @@ pub(crate) fn create_group() {
     lvm(&["vgcreate", "-q", "-s", "512k", GROUP, disks[0], disks[1]]);
 }
 
+/// Makes durable what lvm2 wrote to its disks: it does not flush them itself.
+pub(crate) fn flush_group() {
+    for serial in ["pv0", "pv1"] {
+        fs::File::open(disk(serial)).unwrap().sync_all().unwrap();
+    }
+}
+
 /// Activates the volumes, as a boot does.
 pub(crate) fn activate_group() {
     lvm(&["vgchange", "-q", "-ay", GROUP]);
