@@ -261,15 +261,21 @@ async fn shown(
     }
 }
 
-/// After a reboot: finds the disks below, makes plain devices on them again, and brings the journal
-/// up to date with their new numbers.
+/// After a reboot, or where the devices were taken down: finds the disks below, makes plain devices
+/// on them again, and brings the journal up to date with their new numbers.
 fn rebuild_below(raw: &mut Raw, control: &Control, yes: bool) -> anyhow::Result<()> {
     let boot = boot_id().context("cannot tell this boot from others")?;
-    if raw.record().boot_id == boot {
+    let same_boot = raw.record().boot_id == boot;
+    let scene = raw.scene(control, &Host::read(control)?)?;
+    let place = machine::place(raw.record(), &scene);
+    let finished = place == Place::Plain && matches!(raw.record().phase, Phase::Finishing { .. });
+    // Tables that are live hold on to the devices below. Without them a number of the record may
+    // belong to another device by now, on the same boot too.
+    if finished || (same_boot && !machine::reads_the_store(raw.record(), &scene)) {
         return Ok(());
     }
     let mapping = make_below(raw.record(), control)?;
-    if !mapping.by_name_alone.is_empty() {
+    if !same_boot && !mapping.by_name_alone.is_empty() {
         let names = mapping.by_name_alone.join(", ");
         let question = format!(
             "{names}: known by name and size alone, because the hardware tells no serial number. \
@@ -278,7 +284,10 @@ fn rebuild_below(raw: &mut Raw, control: &Control, yes: bool) -> anyhow::Result<
         agreed(&question, yes, false)?;
     }
     let record = raw.record().over(&mapping, boot);
-    Ok(raw.journal().replace(record)?)
+    if record != *raw.record() {
+        raw.journal().replace(record)?;
+    }
+    Ok(())
 }
 
 fn make_below(record: &Record, control: &Control) -> anyhow::Result<Mapping> {
