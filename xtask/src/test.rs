@@ -40,7 +40,7 @@ pub(crate) struct Args {
 }
 
 /// So often the power is cut on each kernel here; `cargo xtask crash` does it more often.
-const POWER_CUTS: Cuts = Cuts { count: 4, seed: 2, only: None, lie: false };
+const POWER_CUTS: Cuts = Cuts { count: 3, seed: 2, only: None, lie: false };
 
 /// What of our environment the tests in a VM are given.
 const PASSED_ON: [&str; 3] = ["CRASH_KILLS", "CRASH_SEED", "DIFFERENTIAL_SEED"];

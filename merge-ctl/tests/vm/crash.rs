@@ -10,10 +10,12 @@ mod killed;
 mod scene;
 pub(crate) mod stepper;
 
+use std::io::Write as _;
+
 use super::testbed::mix;
 
 /// How often to kill in each of the tests here, unless told otherwise: it has to be short.
-const KILLS: u64 = 6;
+const KILLS: u64 = 4;
 
 /// Told, or [`KILLS`].
 fn kills() -> u64 {
@@ -32,6 +34,6 @@ fn variable(name: &str) -> Option<u64> {
 
 /// Says something that is wanted when all is well; the test harness does not swallow it.
 fn tell(line: &str) {
-    use std::io::Write as _;
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "{line}").unwrap();
 }

@@ -79,8 +79,9 @@ fn crash_a_guard_brings_back_what_is_suspended_and_resume_what_no_guard_does() {
         let both = kills() > KILLS;
         for kill_guard in [false, true] {
             // In a short run one of the two, but both where something is suspended.
-            let wanted =
-                both || steps[at] == Step::Suspend || (random(at as u64) % 2 == 0) == kill_guard;
+            let wanted = both
+                || steps[at] == Step::Suspend
+                || random(at as u64).is_multiple_of(2) == kill_guard;
             if !wanted {
                 continue;
             }

@@ -98,6 +98,8 @@ impl Scene {
             self.bed.slow_down(0);
         }
         merge_ctl(&["resume", "--yes", "--output", "plain"]).expect(0);
+        // No udev is here to remove the node of a device whose remover was killed.
+        dmsetup(&["mknodes"]);
         assert_eq!(self.suspended(), [""; 0]);
         if self.table() == "snapshot-origin" {
             merge_ctl(&["start", "--yes", "--output", "json", &self.bed.dm("snap")]).expect(0);

@@ -103,7 +103,7 @@ impl Stepper {
         ptrace::seize(pid, options).unwrap();
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
         let mut stepper = Self { child, ended: false, entered: None };
-        stepper.to_exec();
+        stepper.run_to_exec();
         stepper
     }
 
@@ -112,7 +112,7 @@ impl Stepper {
         pid_of(&self.child)
     }
 
-    fn to_exec(&mut self) {
+    fn run_to_exec(&mut self) {
         loop {
             match waitpid(self.pid(), None).unwrap() {
                 WaitStatus::PtraceEvent(_, _, event) if event == nix::libc::PTRACE_EVENT_EXEC => {
