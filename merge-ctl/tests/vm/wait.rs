@@ -1,5 +1,6 @@
 //! `merge-ctl wait` on merges by plain device-mapper: how soon it returns, and with what.
 
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::explain::{
     LARGE_CHUNK, LARGE_CHUNKS, StopOnDrop, delay, slow_cow_data, write_into_old_chunks,
 };
 use super::merge_ctl::{Running, Waiter, merge_ctl, wait};
-use super::testbed::{Testbed, dmsetup, mix, run};
+use super::testbed::{Testbed, dmsetup, mix, ram_disk, run};
 
 /// Soon, for a virtual machine on a busy one: below a second where it has a processor.
 const SOON_NS: u64 = 3_000_000_000;
@@ -107,7 +108,8 @@ fn a_failure_is_told_with_its_phase_and_a_timeout_with_what_is_left() {
     assert_eq!(said["state"], "merging");
     assert!(said["left_bytes"].as_u64().unwrap() > 0, "{said}");
     let waiter = Waiter::start(&[&origin]);
-    thread::sleep(Duration::from_secs(1));
+    // Long enough to attach the probes, which tell the phase.
+    thread::sleep(Duration::from_secs(6));
     bed.fail_writes("cow");
     let said = waiter.end(5);
     assert_eq!((&said["state"], &said["failed"]["phase"]), (&"failed".into(), &"commit".into()));
@@ -124,12 +126,34 @@ fn a_table_swapped_in_the_middle_is_no_finish() {
     let origin = bed.dm("origin");
     let waiter = Waiter::start(&[&origin, "--probes", "none"]);
     thread::sleep(Duration::from_secs(1));
-    let real = bed.path("real");
-    let table = format!("0 {} linear {} 0", bed.bytes() / 512, real.display());
+    swap_for_plain(&bed);
+    // Whoever resumes it will see to it that the rest is merged.
+    let said = waiter.end(3);
+    assert_eq!(said["state"], "interrupted");
+    assert!(said["next"].as_str().unwrap().contains("merge-ctl resume waitgone-origin"), "{said}");
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn a_table_swapped_in_the_middle_of_somebody_elses_merge_is_no_finish() {
+    let bed = Testbed::new("waitelse", 16, 8);
+    begin_alone(&bed);
+    let origin = bed.dm("origin");
+    // As if it had been begun with dmsetup.
+    std::fs::remove_file(format!("/var/lib/merge-ctl/merges/{origin}.merge")).unwrap();
+    let waiter = Waiter::start(&[&origin, "--probes", "none"]);
+    thread::sleep(Duration::from_secs(1));
+    swap_for_plain(&bed);
+    assert_eq!(waiter.end(1)["state"], "gone");
+}
+
+/// Takes the merge off the origin, whatever is left of it.
+fn swap_for_plain(bed: &Testbed) {
+    let origin = bed.dm("origin");
+    let table = format!("0 {} linear {} 0", bed.bytes() / 512, bed.path("real").display());
     dmsetup(&["load", &origin, "--table", &table]);
     dmsetup(&["suspend", &origin]);
     dmsetup(&["resume", &origin]);
-    assert_eq!(waiter.end(1)["state"], "gone");
 }
 
 /// Waits for a stall of more than a second; its detail and what it waits in.
@@ -166,20 +190,43 @@ fn suspended_devices_are_stalls_that_are_named() {
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn a_stall_is_named_also_by_who_comes_later() {
-    let bed = Testbed::new("waitlate", 16, 8);
-    let running = begin(&bed, 60);
-    // Not the flushes: of one to a device of device-mapper's, the kernel's counters know nothing.
-    delay(&bed.dm("real"), 0, 20_000, 0);
+    let disk = Slow::new("waitlate-disk", &ram_disk());
+    let path = format!("/dev/mapper/{}", disk.0);
+    let bed = Testbed::on_disks("waitlate", 16, 8, &path, &ram_disk());
+    let running = begin(&bed, 20);
+    // Not the device below the merge itself: dm-delay counts an I/O only once it lets it go on.
+    delay(disk.0, 0, 20_000, 0);
     thread::sleep(Duration::from_secs(1));
     let said = stall(&bed.dm("origin"));
+    delay(disk.0, 0, 0, 0);
+    bed.slow_down(0);
     let detail = said["stall"]["detail"].as_str().unwrap();
     // Where the probes were attached in time for a run to begin, its phase is known.
     let is_named =
         ["in flight on waitlate-real", "copying"].iter().any(|words| detail.contains(words));
     assert!(is_named, "{said:#}");
-    bed.slow_down(0);
-    bed.slow_down(0);
     running.wait().expect(0);
+}
+
+/// A disk that can be made slow below the devices of a testbed.
+struct Slow(&'static str);
+
+impl Slow {
+    fn new(name: &'static str, below: &str) -> Self {
+        let sectors = run("blockdev", &["--getsz", below]);
+        let table = format!("0 {} linear {below} 0", sectors.trim());
+        dmsetup(&["create", name, "--table", &table]);
+        Self(name)
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let removed = Command::new("dmsetup").args(["remove", "--retry", self.0]).status();
+        if !removed.is_ok_and(|status| status.success()) {
+            eprintln!("{} could not be removed", self.0);
+        }
+    }
 }
 
 #[test]
