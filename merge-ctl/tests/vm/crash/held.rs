@@ -43,11 +43,15 @@ fn places(steps: &[Step]) -> Vec<usize> {
     .collect()
 }
 
-/// Kills it after step number `at`; what was suspended then, and for how long it still was.
+/// Kills it after step number `at`; what was suspended then, and for how long it still was. It may
+/// end before: a device that is busy for a moment is removed in one step more, or one less.
 fn killed_after(scene: &Scene, at: usize, with_guard: bool) -> (Vec<&'static str>, Duration) {
     let mut stepper = start(scene);
     for _ in 0..=at {
-        assert!(matches!(stepper.next(), Progress::Held(_)), "it ended before step {at}");
+        if let Progress::Ended(code) = stepper.next() {
+            assert_eq!(code, 0, "it was not killed");
+            return (Vec::new(), Duration::ZERO);
+        }
     }
     let suspended = scene.suspended();
     if with_guard {
