@@ -22,7 +22,14 @@ Exit status:
   6  a privilege or a kernel feature is missing
   7  the time was over
   8  refused, and nothing was changed
-Of several merges the one that ended worst counts: 5 before 1, 8, 6, 4, 3 and 0.";
+Of several merges the one that ended worst counts: 5 before 1, 2, 8, 6, 7, 4, 3 and 0.";
+
+const STATUS_STATUS: &str = "\
+Exit status:
+  0  listed, whatever state the merges are in
+  1  another error
+  2  wrong usage, or no such volume
+  6  a privilege or a kernel feature is missing";
 
 const WAIT_STATUS: &str = "\
 Exit status:
@@ -110,7 +117,8 @@ pub(crate) enum Command {
     /// described in docs/causes.md.
     #[command(after_help = EXPLAIN_STATUS)]
     Explain(Explain),
-    /// List every snapshot, origin and merge on this host
+    /// List every snapshot, origin and merge on this host, and the merges that were interrupted
+    #[command(after_help = STATUS_STATUS)]
     Status(Status),
     /// Save what a snapshot has to merge, without any data: for a bug report, or to look at elsewhere
     ///
@@ -153,8 +161,9 @@ pub(crate) struct Start {
     pub(crate) yes: bool,
     /// Go on without this terminal: under systemd as a unit of its own, else as a daemon
     ///
-    /// Asks here, begins there, and returns once the merge has begun, or waits for a quiet moment.
-    /// It is followed, finished and logged there; leaving it alone needs no terminal.
+    /// Checks and asks here, and returns once the other process has begun the merge, or waits for a
+    /// quiet moment. That process follows the merge and finishes it; what it says is in systemd's
+    /// journal, or in a log file that is named.
     #[arg(long)]
     pub(crate) detach: bool,
     /// Where the foreground waits for news

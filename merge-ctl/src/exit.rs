@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use merge_ctl::dm::resolve::ResolveError;
 use merge_ctl::dm::{DmError, DmErrorKind};
+use merge_ctl::harmless::printable_lines;
 use merge_ctl::merge::journal::below::Missing;
 use merge_ctl::merge::journal::{DriverError, JournalError};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
@@ -78,6 +79,11 @@ pub(crate) struct NoMerge(pub(crate) String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Blind(pub(crate) String);
+
+/// An error as people are told it: harmless, whatever names are in it.
+pub(crate) fn words(error: &anyhow::Error) -> String {
+    printable_lines(&format!("{error:#}"))
+}
 
 /// The exit status of an error.
 pub(crate) fn of(error: &anyhow::Error) -> Exit {

@@ -8,7 +8,6 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use merge_ctl::harmless::printable_lines;
 use tokio::runtime;
 
 use cli::{Cli, Command};
@@ -21,7 +20,7 @@ fn main() -> ExitCode {
         if is_broken_pipe(&error) {
             return Exit::Error.into();
         }
-        eprintln!("merge-ctl: {}", printable_lines(&format!("{error:#}")));
+        eprintln!("merge-ctl: {}", exit::words(&error));
         exit::of(&error).into()
     })
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use merge_ctl::dm::Device;
+use merge_ctl::harmless::{self, argument};
 use merge_ctl::human;
 use merge_ctl::merge::preflight::Plan;
 use merge_ctl::state_dir;
@@ -78,7 +79,7 @@ pub(crate) fn detach(
         News::Scheduled { .. } => Exit::StillMerging as u8,
         News::Begun { status, words } | News::Ended { status, words } => {
             if !words.is_empty() {
-                eprintln!("merge-ctl: {words}");
+                eprintln!("merge-ctl: {}", harmless::printable_lines(words));
             }
             *status
         }
@@ -140,10 +141,19 @@ impl Home {
         let run = SYSTEMD_RUN.map(Path::new).into_iter().find(|path| path.exists());
         let run = run.context("systemd runs, but there is no /usr/bin/systemd-run")?;
         let name = systemd::unit(stem);
-        let state = env::var_os(state_dir::VARIABLE).map(|value| (state_dir::VARIABLE, value));
-        let environment: Vec<_> = state.into_iter().collect();
+        // The hooks are looked for once more there.
+        let handed_on = [state_dir::VARIABLE, "PATH"];
+        let value_of = |name: &'static str| Some((name, env::var_os(name)?));
+        let environment: Vec<_> = handed_on.into_iter().filter_map(value_of).collect();
+        let directory = env::current_dir().ok();
+        let unit = systemd::Unit {
+            name: &name,
+            label: &human::printable(label),
+            environment: &environment,
+            directory: directory.as_deref(),
+        };
         let output = Command::new(run)
-            .args(systemd::arguments(&name, &human::printable(label), &environment, &program, own))
+            .args(systemd::arguments(&unit, &program, own))
             .env_clear()
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
@@ -195,7 +205,7 @@ impl Home {
     fn log(&self) -> String {
         match self {
             Self::Unit { name } => format!("journalctl -u '{name}'"),
-            Self::Daemon { log, .. } => log.display().to_string(),
+            Self::Daemon { log, .. } => harmless::path(log),
         }
     }
 
@@ -244,11 +254,9 @@ impl Told<'_> {
             lines.push(format!("  {} ◀ {}", label(plan.origin), label(plan.snapshot)));
         }
         lines.push(format!("  driven by  process {}{unit}", self.pid));
-        lines.extend(
-            self.plans
-                .iter()
-                .map(|plan| format!("  watch it   merge-ctl monitor {}", label(plan.origin))),
-        );
+        lines.extend(self.plans.iter().map(|plan| {
+            format!("  watch it   merge-ctl monitor {}", argument(&label(plan.origin)))
+        }));
         lines.push("  all        merge-ctl status".to_owned());
         lines.push(format!("  log        {}", self.home.log()));
         lines.join("\n")
@@ -279,7 +287,7 @@ impl Told<'_> {
                 log: self.home.log(),
             };
             // Nothing in it can fail to be written.
-            serde_json::to_string(&line).unwrap_or_default()
+            harmless::json(&line).unwrap_or_default()
         };
         self.plans.iter().map(line).collect::<Vec<_>>().join("\n")
     }
@@ -302,7 +310,7 @@ pub(crate) fn settle(socket: &Path) -> anyhow::Result<Teller> {
 
 /// What the foreground is told of an end that came before the merge began.
 pub(crate) fn ended(error: &anyhow::Error) -> News {
-    News::Ended { status: exit::of(error) as u8, words: format!("{error:#}") }
+    News::Ended { status: exit::of(error) as u8, words: exit::words(error) }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use merge_ctl::dm::control::Slot;
 use merge_ctl::dm::{Control, DeviceId, Host, Target};
+use merge_ctl::harmless::argument;
 use merge_ctl::human;
 use merge_ctl::lvm::lvm2::{Lvm, Volume};
 use merge_ctl::lvm::names::VolumeName;
@@ -55,8 +56,9 @@ pub(crate) fn run(control: &Control, origin: &VolumeName) -> anyhow::Result<Exit
         if begun.elapsed() >= PATIENCE {
             eprintln!(
                 "merge-ctl: lvm2 was asked to finish the merge of {snapshot} into {origin}, and has \
-                 not for {}. See what it says: lvchange --poll y -v {origin}",
-                human::duration(PATIENCE.as_secs() * 1_000_000_000)
+                 not for {}. See what it says: lvchange --poll y -v {}",
+                human::duration(PATIENCE.as_secs() * 1_000_000_000),
+                argument(&origin.to_string())
             );
             return Ok(Exit::StillMerging);
         }

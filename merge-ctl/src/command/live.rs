@@ -14,6 +14,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use merge_ctl::dm::{Device, Host};
+use merge_ctl::harmless::printable;
 use merge_ctl::model::State;
 use merge_ctl::output::advice;
 use merge_ctl::probe::ProbeOptions;
@@ -28,7 +29,7 @@ use super::followed::Followed;
 use super::hooks::Hooks;
 use super::lookout::Lookout;
 use crate::cli::{self, Output, Probes};
-use crate::exit::{Exit, Usage};
+use crate::exit::{self, Exit, Usage};
 
 /// How often the kernel is asked for the status. Asking takes the snapshot's lock for writing, so
 /// it must not be often; the probes tell an end at once.
@@ -239,7 +240,7 @@ impl Live<'_> {
 fn told(merges: &[Followed]) -> Exit {
     for merge in merges {
         if let Some(error) = merge.failure() {
-            eprintln!("merge-ctl: {}: {error:#}", merge.name());
+            eprintln!("merge-ctl: {}: {}", printable(&merge.name()), exit::words(error));
         }
     }
     Exit::worst(merges.iter().map(Followed::exit))

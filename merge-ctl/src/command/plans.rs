@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use merge_ctl::dm::{Control, Device, Host, holders, resolve};
+use merge_ctl::harmless::argument;
 use merge_ctl::human::{self, printable};
 use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal};
 
@@ -78,7 +79,10 @@ fn merging_already(snapshot: &str, origin: &Device) -> Refusal {
     Refusal {
         obstacle: Obstacle::AlreadyMerging,
         reason: format!("{} is being merged already.", printable(snapshot)),
-        way_out: format!("Leave it out; to watch it: merge-ctl monitor {}.", origin.label()),
+        way_out: format!(
+            "Leave it out; to watch it: merge-ctl monitor {}.",
+            argument(&origin.label())
+        ),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use merge_ctl::dm::{Control, DeviceId, Host, Table};
 use merge_ctl::guard::{Duty, Guard};
+use merge_ctl::harmless::printable;
 use merge_ctl::merge::drive::{Outcome, drive};
 use merge_ctl::merge::executor::Executor;
 use merge_ctl::merge::journal::{Driver, Journal, Record};
@@ -179,9 +180,9 @@ fn pictured(control: &Control, record: &Record) -> Host {
 
 fn tell(outcome: &Outcome, notes: &[String]) {
     for failure in &outcome.failures {
-        eprintln!("merge-ctl: on the way: {}", failure.error);
+        eprintln!("merge-ctl: on the way: {}", printable(&failure.error.to_string()));
     }
     for note in notes {
-        eprintln!("merge-ctl: {note}");
+        eprintln!("merge-ctl: {}", printable(note));
     }
 }

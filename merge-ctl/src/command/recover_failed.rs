@@ -13,6 +13,7 @@ use merge_ctl::dm::holders::{self, Holders};
 use merge_ctl::dm::{
     Control, Device, DeviceRef, DiskIdentity, Host, SnapshotArgs, Table, Target, kernel_log, nodes,
 };
+use merge_ctl::harmless::{argument, printable};
 use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::merge::failed::answers::{self, Lower};
@@ -123,7 +124,7 @@ fn take(control: &Control, journal: &mut Journal) -> anyhow::Result<()> {
     let mut executor = LiveExecutor::new(control, host.by_name(&path.origin.name));
     path.carry_out(&steps, &mut executor)?;
     for note in executor.notes() {
-        eprintln!("merge-ctl: {note}");
+        eprintln!("merge-ctl: {}", printable(note));
     }
     Ok(())
 }
@@ -199,7 +200,7 @@ fn agreed(question: &str, yes: bool) -> anyhow::Result<bool> {
 
 fn by_lvm(volume: &VolumeName) -> anyhow::Result<()> {
     let lvm = Lvm::find()?;
-    let again = || format!("lvchange -ay {volume}");
+    let again = || format!("lvchange -ay {}", argument(&volume.to_string()));
     lvm.deactivate(&volume.vg, &volume.lv).with_context(|| {
         format!("{volume} could not be taken down; if it is not active now: {}", again())
     })?;

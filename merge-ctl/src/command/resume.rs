@@ -11,6 +11,7 @@ use anyhow::Context;
 use merge_ctl::dm::{
     Control, Device, Host, SnapshotArgs, SnapshotStatus, disk_identity, holders, resolve,
 };
+use merge_ctl::harmless::argument;
 use merge_ctl::human::printable;
 use merge_ctl::lvm::lvm2::{Lvm, Volume};
 use merge_ctl::lvm::names::VolumeName;
@@ -34,7 +35,7 @@ use super::live::{self, LeaveSignals, Live};
 use super::raw::Raw;
 use super::recover_failed::{self, Recovery};
 use crate::cli::{self, Resume};
-use crate::exit::{Exit, NoMerge};
+use crate::exit::{self, Exit, NoMerge};
 
 /// More devices than any merge stands on, each with its three steps.
 const STEPS_BELOW: usize = 300;
@@ -90,7 +91,7 @@ async fn all(control: &Control, options: &Resume) -> anyhow::Result<ExitCode> {
         match journal {
             Ok(journal) => origins.push(journal.record().origin.name.clone()),
             Err(error) => {
-                eprintln!("merge-ctl: {error}");
+                eprintln!("merge-ctl: {}", exit::words(&error.into()));
                 worst = Some(ExitCode::from(Exit::Error));
             }
         }
@@ -105,8 +106,8 @@ async fn all(control: &Control, options: &Resume) -> anyhow::Result<ExitCode> {
     for origin in origins {
         let exit = go_on(origin, options).await;
         let exit = exit.unwrap_or_else(|error| {
-            eprintln!("merge-ctl: {error:#}");
-            crate::exit::of(&error).into()
+            eprintln!("merge-ctl: {}", exit::words(&error));
+            exit::of(&error).into()
         });
         if exit != ExitCode::from(Exit::Done) {
             worst.get_or_insert(exit);
@@ -139,8 +140,9 @@ fn at_activation(device: &Device) -> anyhow::Result<ExitCode> {
     }
     println!(
         "LVM begins the merge into {label}, or goes on with it, when the volume is activated: \
-         deactivate it (lvchange -an {label}) once nobody uses it, and activate it again \
-         (lvchange -ay {label})."
+         deactivate it (lvchange -an {shown}) once nobody uses it, and activate it again \
+         (lvchange -ay {shown}).",
+        shown = argument(&label)
     );
     Ok(Exit::StillMerging.into())
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use merge_ctl::dm::{Control, Host, SnapshotStatus, Usage};
-use merge_ctl::human::printable;
+use merge_ctl::harmless::{argument, printable};
 use merge_ctl::merge::preflight::Plan;
 use merge_ctl::probe::Probe;
 use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
@@ -181,14 +181,14 @@ async fn onlook(
     options: &Start,
     teller: &mut Teller,
 ) -> anyhow::Result<ExitCode> {
+    let origin = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
     let name = printable(&options.snapshots.join(", "));
     eprintln!("merge-ctl: {name} is being merged already");
     if options.detach && options.detached.is_none() {
-        eprintln!("merge-ctl: to follow it: merge-ctl resume {name}");
+        eprintln!("merge-ctl: to follow it: merge-ctl resume {}", argument(&origin.label()));
         return Ok(Exit::StillMerging.into());
     }
     teller.tell_last(News::Begun { status: 0, words: String::new() });
-    let origin = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
     resume::attach(control, host, origin, &options.live).await
 }
 
@@ -295,14 +295,15 @@ fn tell_scheduled(plan: &Plan<'_>, words: &str) {
     let origin = printable(&plan.origin.label());
     eprintln!(
         "merge-ctl: {origin} is in use, so LVM has recorded the merge and begins it at the next \
-         activation of {origin}. lvm2 says: {words}"
+         activation of {origin}. lvm2 says: {}",
+        printable(words)
     );
 }
 
 /// Says of a beginning that did not go to its end what became of each.
 fn tell_fates(beginning: &Beginning) {
     if let Some(error) = &beginning.failure {
-        eprintln!("merge-ctl: {error:#}");
+        eprintln!("merge-ctl: {}", exit::words(error));
     }
     if beginning.failure.is_some() || !beginning.left_out.is_empty() {
         let begun: Vec<_> = beginning.begun.iter().map(Followed::name).collect();
@@ -319,5 +320,6 @@ fn tell_left_out(snapshots: &[String]) {
 }
 
 fn not_begun(snapshots: &[String]) -> Option<String> {
-    (!snapshots.is_empty()).then(|| format!("not begun, and unchanged: {}", snapshots.join(", ")))
+    (!snapshots.is_empty())
+        .then(|| format!("not begun, and unchanged: {}", printable(&snapshots.join(", "))))
 }

@@ -293,7 +293,10 @@ fn refuse_suspended(label: &str, dev: DeviceNumber) -> Result<(), Refusal> {
     Err(Refusal {
         obstacle: Obstacle::Unfit,
         reason: format!("{label} is suspended, and a read would wait until it is resumed"),
-        way_out: "Whoever suspended it has to resume it: dmsetup resume.".to_owned(),
+        way_out: format!(
+            "Whoever suspended it has to resume it: dmsetup resume {}.",
+            harmless::for_dmsetup("", dev)
+        ),
     })
 }
 

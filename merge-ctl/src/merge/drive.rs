@@ -11,6 +11,7 @@ use super::journal::{Journal, JournalError, Phase, Record};
 use super::machine::{self, Goal, Next, Place, Scene, Tries, Written};
 use super::preflight::Refusal;
 use crate::dm::DmError;
+use crate::harmless::argument;
 use crate::state::State;
 
 /// How often one look is tried.
@@ -139,7 +140,7 @@ impl fmt::Display for NotReached {
                 f,
                 "\nSUSPENDED, so that all I/O on it waits: {}. Try: merge-ctl resume {}",
                 devices.join(", "),
-                self.origin
+                argument(&self.origin)
             ),
         }
     }

@@ -27,6 +27,7 @@ use super::journal::{Named, Record};
 use super::preflight::{HoldersOf, Obstacle, Refusal};
 use crate::dm::holders::{Holder, Holders};
 use crate::dm::{Device, DmError, Host, SnapshotStatus, Table};
+use crate::harmless::argument;
 use crate::safe_path;
 
 /// What has to be known to make a failed merge's device anew.
@@ -153,7 +154,8 @@ pub fn unused(device: &Device, holders: &impl HoldersOf) -> Result<(), Refusal> 
     } else {
         format!(
             "It has to be taken down for a moment. Stop or unmount what uses it, then: merge-ctl \
-             resume {label}"
+             resume {}",
+            argument(&label)
         )
     };
     let reason = format!("{label} is in use: {who}.");
@@ -193,7 +195,7 @@ impl fmt::Display for Stopped {
                  untouched."
             )?,
         }
-        write!(f, "Put right what stands in the way, then: merge-ctl resume {origin}")
+        write!(f, "Put right what stands in the way, then: merge-ctl resume {}", argument(origin))
     }
 }
 
@@ -213,7 +215,10 @@ pub fn has_failed(origin: &Device) -> Result<(), Refusal> {
         (Some(SnapshotStatus::Usage(_)), _) => (
             Obstacle::Unfit,
             format!("The merge into {label} has not failed."),
-            format!("Watch it: merge-ctl monitor {label}. If it is done: merge-ctl finish {label}"),
+            format!(
+                "Watch it: merge-ctl monitor {0}. If it is done: merge-ctl finish {0}",
+                argument(&label)
+            ),
         ),
         _ => (
             Obstacle::Failed,

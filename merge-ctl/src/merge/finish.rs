@@ -3,6 +3,7 @@
 
 use super::preflight::{Obstacle, Refusal, at_rest, refusal};
 use crate::dm::{Device, Host, SnapshotArgs, SnapshotStatus, Table, Target};
+use crate::harmless::argument;
 use crate::safe_path;
 use crate::units::Sectors;
 
@@ -34,7 +35,7 @@ impl Finish {
                 return Err(Refusal {
                     obstacle: Obstacle::StillMerging,
                     reason: format!("The merge into {label} is not done."),
-                    way_out: format!("Watch it: merge-ctl monitor {label}."),
+                    way_out: format!("Watch it: merge-ctl monitor {}.", argument(&label)),
                 });
             }
             Some(SnapshotStatus::MergeFailed) => {

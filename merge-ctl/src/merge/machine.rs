@@ -20,6 +20,7 @@ use super::executor::{Seen, Step};
 use super::journal::{Phase, Record};
 use super::preflight::{Obstacle, Refusal};
 use crate::dm::{SnapshotArgs, SnapshotStatus, Table, Target};
+use crate::harmless::argument;
 use crate::safe_path;
 use crate::sample::Owner;
 use crate::state::State;
@@ -594,7 +595,7 @@ impl Look<'_> {
         Refusal {
             obstacle: Obstacle::StillMerging,
             reason: format!("The merge into {name} is not done."),
-            way_out: format!("Watch it: merge-ctl monitor {name}."),
+            way_out: format!("Watch it: merge-ctl monitor {}.", argument(name)),
         }
     }
 

@@ -52,21 +52,34 @@ pub(super) fn unit(stem: &str) -> String {
     format!("{stem}{SUFFIX}")
 }
 
+/// What makes a unit this one.
+pub(super) struct Unit<'a> {
+    /// As [`unit`] gives it.
+    pub(super) name: &'a str,
+    /// Into what it merges, for people.
+    pub(super) label: &'a str,
+    /// What is handed on of the environment.
+    pub(super) environment: &'a [(&'a str, OsString)],
+    /// Where it was called, if that is known: a path on the command line may be relative to it.
+    pub(super) directory: Option<&'a Path>,
+}
+
 /// The arguments of systemd-run(1) that run `program` with `arguments` as `unit`.
-pub(super) fn arguments(
-    unit: &str,
-    label: &str,
-    environment: &[(&str, OsString)],
-    program: &Path,
-    arguments: &[OsString],
-) -> Vec<OsString> {
+pub(super) fn arguments(unit: &Unit<'_>, program: &Path, arguments: &[OsString]) -> Vec<OsString> {
+    let Unit { name, label, environment, directory } = unit;
     let mut all: Vec<OsString> =
         ["--quiet", "--collect", "--no-ask-password"].map(Into::into).into();
-    all.push(format!("--unit={unit}").into());
+    all.push(format!("--unit={name}").into());
     all.push(format!("--description=merge-ctl: merge into {label}").into());
     all.push("--service-type=exec".into());
     all.extend(PROPERTIES.map(|property| format!("--property={property}").into()));
-    for (name, value) in environment {
+    if let Some(directory) = directory {
+        // It may be gone by then: that is no reason not to begin.
+        let mut set = OsString::from("--property=WorkingDirectory=-");
+        set.push(directory);
+        all.push(set);
+    }
+    for (name, value) in *environment {
         let mut set = OsString::from(format!("--setenv={name}="));
         set.push(value);
         all.push(set);
@@ -108,9 +121,12 @@ mod tests {
         let asked = ["start", "--detached", "/run/x", "--on-done", "echo $HOME", "--", "v$g/snap"];
         let environment = [("MERGE_CTL_STATE_DIR", OsString::from("/srv/a b"))];
         let all = arguments(
-            "merge-ctl-vg-data.service",
-            "vg/data",
-            &environment,
+            &Unit {
+                name: "merge-ctl-vg-data.service",
+                label: "vg/data",
+                environment: &environment,
+                directory: Some(Path::new("/root/a b")),
+            },
             Path::new("/usr/bin/merge-ctl"),
             &asked.map(OsString::from),
         );
@@ -130,6 +146,7 @@ mod tests {
                 "--property=SuccessExitStatus=3",
                 "--property=UMask=0077",
                 "--property=OOMScoreAdjust=-900",
+                "--property=WorkingDirectory=-/root/a b",
                 "--setenv=MERGE_CTL_STATE_DIR=/srv/a b",
                 "--",
                 "/usr/bin/merge-ctl",

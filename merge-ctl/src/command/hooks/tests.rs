@@ -109,6 +109,18 @@ fn words_are_split_by_quotes_and_nothing_is_expanded() {
 }
 
 #[test]
+fn a_relative_path_is_from_where_it_was_said() {
+    let directory = TempDir::new().unwrap();
+    let absolute = script(&directory, "hook", "");
+    let here = env::current_dir().unwrap();
+    let up = "../".repeat(here.components().count() - 1);
+    let relative = format!("{up}{}", absolute.trim_start_matches('/'));
+    let program = HookCommand::parse(&relative).unwrap().program;
+    assert_eq!(program, here.join(&relative));
+    assert!(program.is_absolute() && is_program(&program));
+}
+
+#[test]
 fn a_command_that_is_not_there_is_found_out_at_once() {
     for text in
         ["", "  ", "''", "'unclosed", "no-such-program-anywhere x", "/no/such", "/etc/passwd", "/"]

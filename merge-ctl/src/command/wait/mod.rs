@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use merge_ctl::dm::changes::Changes;
 use merge_ctl::dm::control::Slot;
 use merge_ctl::dm::{Control, DeviceId, Host, Target, nodes};
+use merge_ctl::harmless::argument;
 use merge_ctl::human;
 use merge_ctl::merge::journal::driver;
 use merge_ctl::model::{DEFAULT_STALL_AFTER_NS, Model, State};
@@ -340,7 +341,7 @@ fn nobody_finishes(identity: &MergeIdentity, done_for: Duration) -> Option<Over>
         exit: Exit::StillMerging,
         subject: None,
         sentence: format!("All is merged, and nobody has finished it for {}.", human::duration(ns)),
-        next: format!("Finish it: merge-ctl finish {}", identity.origin_label),
+        next: format!("Finish it: merge-ctl finish {}", argument(&identity.origin_label)),
     })
 }
 

@@ -5,6 +5,7 @@
 
 use merge_ctl::dm::resolve::{self, ResolveError};
 use merge_ctl::dm::{Control, Device, Host};
+use merge_ctl::harmless::argument;
 use merge_ctl::lvm::lvm2::{Lvm, LvmError, Volume};
 use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::merge::journal::{Journal, driver};
@@ -128,7 +129,7 @@ fn journalled(origin: &str) -> anyhow::Result<Option<Standing>> {
         state: "interrupted",
         sentence: "A merge was begun, and neither the kernel nor a merge-ctl works on it now."
             .to_owned(),
-        next: format!("Go on with it: merge-ctl resume {label}"),
+        next: format!("Go on with it: merge-ctl resume {}", argument(&label)),
         label,
     })))
 }
@@ -157,6 +158,7 @@ fn merge_in(volumes: &[Volume], name: &VolumeName) -> Option<Pending> {
     });
     let volume = VolumeName::new(&origin.vg, &origin.lv);
     let label = volume.to_string();
+    let shown = argument(&label);
     let is_active = !origin.active.is_empty();
     let (state, sentence, next) = if is_active {
         (
@@ -164,7 +166,7 @@ fn merge_in(volumes: &[Volume], name: &VolumeName) -> Option<Pending> {
             "LVM has recorded the merge and begins it at the next activation; until then nothing \
              is merged.",
             format!(
-                "Stop or unmount what uses {label}, then: lvchange -an {label} && lvchange -ay {label}"
+                "Stop or unmount what uses {label}, then: lvchange -an {shown} && lvchange -ay {shown}"
             ),
         )
     } else {
@@ -172,7 +174,7 @@ fn merge_in(volumes: &[Volume], name: &VolumeName) -> Option<Pending> {
             "inactive",
             "The volume is not active: LVM begins the merge, or goes on with it, at the next \
              activation.",
-            format!("Activate it: lvchange -ay {label}"),
+            format!("Activate it: lvchange -ay {shown}"),
         )
     };
     Some(Pending {

@@ -22,6 +22,7 @@ pub use self::driver::{Driver, DriverError};
 #[cfg(test)]
 pub(crate) use self::record::tests::record as a_record;
 pub use self::record::{Named, Phase, Record, SnapshotRecord, StoreMark, boot_id};
+use crate::harmless::{self, argument, printable};
 use crate::state_dir;
 
 /// Raised whenever an older merge-ctl would misread a journal.
@@ -43,8 +44,11 @@ pub enum JournalError {
     },
     /// There is one already.
     #[error(
-        "a merge into {origin} was begun before and not finished: {}\nTo go on with it: \
-         merge-ctl resume {origin}", path.display()
+        "a merge into {} was begun before and not finished: {}\nTo go on with it: \
+         merge-ctl resume {}",
+        printable(origin),
+        harmless::path(path),
+        argument(origin)
     )]
     Exists {
         /// The origin.

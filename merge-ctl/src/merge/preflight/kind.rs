@@ -1,8 +1,9 @@
 //! What the device is: a snapshot that can be merged, or what else.
 
 use super::{Code, Finding, join};
-use crate::dm::{Device, Host, SnapshotArgs, Target};
+use crate::dm::{Device, Host, SnapshotArgs, SnapshotStatus, Target};
 use crate::harmless::argument;
+use crate::safe_path;
 
 /// The snapshot's arguments, or what it is instead.
 pub(super) fn snapshot<'a>(host: &Host, device: &'a Device) -> Result<&'a SnapshotArgs, Finding> {
@@ -30,12 +31,17 @@ pub(super) fn snapshot<'a>(host: &Host, device: &'a Device) -> Result<&'a Snapsh
 /// Somebody has begun already.
 pub(super) fn already_merging(origin: &Device) -> Finding {
     let label = origin.label();
-    Finding::stop(
-        Code::AlreadyMerging,
-        format!("A snapshot is already being merged into {label}."),
-        format!("Watch it: merge-ctl monitor {}.", argument(&label)),
-    )
-    .about(label)
+    let (words, way_out) = match origin.status {
+        Some(SnapshotStatus::MergeFailed) => (
+            format!("The merge into {label} has failed."),
+            safe_path::way_out(&label, origin.owner()),
+        ),
+        _ => (
+            format!("A snapshot is already being merged into {label}."),
+            format!("Watch it: merge-ctl monitor {}.", argument(&label)),
+        ),
+    };
+    Finding::stop(Code::AlreadyMerging, words, way_out).about(label)
 }
 
 /// The origin that a snapshot of LVM is being merged into, whose own device only fails then.

@@ -116,7 +116,8 @@ fn group(volume: &Volume) -> Vec<Finding> {
     }
     if volume.is_in_read_only_group() {
         let words = format!("The volume group {vg} is read-only.");
-        let way_out = format!("vgchange --permission rw {} first.", argument(vg));
+        let way_out = "Find out who made it so: its metadata (vgcfgbackup) has no flag WRITE, and lvm2 has \
+                       no option that sets it.";
         found.push(Finding::stop(Code::LvmLocked, words, way_out));
     }
     found

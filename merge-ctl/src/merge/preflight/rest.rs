@@ -78,7 +78,7 @@ fn below_at_rest(below: &Below) -> Vec<Finding> {
     let label = &below.label;
     let mut found = Vec::new();
     if below.suspended {
-        let name = below.for_dmsetup.clone().unwrap_or_else(|| label.clone());
+        let name = below.for_dmsetup.clone().unwrap_or_else(|| for_dmsetup("", below.dev));
         found.push(suspended(label, &name));
     }
     if below.read_only {

@@ -1,16 +1,17 @@
 //! Whether the exceptions can be merged, and how many there are.
 
 use super::{Code, Finding};
-use crate::dm::{Device, SnapshotArgs, SnapshotStatus, Usage};
+use crate::dm::{Device, Host, SnapshotArgs, SnapshotStatus, Usage};
 use crate::human;
 use crate::lvm::names;
+use crate::safe_path;
 use crate::units::Sectors;
 
 /// From this fill on, writes that come before the merge could make the snapshot invalid.
 const NEARLY_FULL: f64 = 0.95;
 
 /// What its status says.
-pub(super) fn look(device: &Device, args: &SnapshotArgs) -> Vec<Finding> {
+pub(super) fn look(host: &Host, device: &Device, args: &SnapshotArgs) -> Vec<Finding> {
     let label = device.label();
     let mut found = Vec::new();
     if !args.persistence.is_on_disk() {
@@ -24,7 +25,8 @@ pub(super) fn look(device: &Device, args: &SnapshotArgs) -> Vec<Finding> {
              is what you want.",
         ));
     }
-    found.extend(status(device));
+    let merged_into = args.real.number().and_then(|real| host.origin_over(real));
+    found.extend(status(device, merged_into.unwrap_or(device)));
     found.into_iter().map(|finding| finding.about(label.clone())).collect()
 }
 
@@ -34,7 +36,8 @@ pub(super) fn to_merge(device: &Device) -> Sectors {
     usage.map_or(Sectors(0), |usage| usage.exceptions())
 }
 
-fn status(device: &Device) -> Vec<Finding> {
+/// `origin` is where a merge of it would have failed.
+fn status(device: &Device, origin: &Device) -> Vec<Finding> {
     let label = device.label();
     let lost = "What it held cannot be had back from it; restore from a backup, and remove it.";
     let look = "Look at `dmsetup status` and the kernel log.";
@@ -56,8 +59,7 @@ fn status(device: &Device) -> Vec<Finding> {
         Some(SnapshotStatus::MergeFailed) => Finding::stop(
             Code::MergeFailed,
             format!("An earlier merge of {label} failed."),
-            "Deactivate origin and snapshot fully, so that the metadata is read again from disk, and \
-             activate them anew.",
+            safe_path::way_out(&origin.label(), origin.owner()),
         ),
         Some(SnapshotStatus::Unknown(text)) => Finding::stop(
             Code::StatusUnknown,

@@ -7,6 +7,8 @@ use crate::dm::holders::Holder;
 use crate::dm::host::tests::device;
 use crate::lvm::lvm2::Volume;
 use crate::plan::siblings::{Fate, SiblingPlan};
+use crate::safe_path;
+use crate::sample::Owner;
 use std::path::PathBuf;
 
 /// An origin with one sound snapshot.
@@ -93,6 +95,12 @@ fn devices_in_other_hands_are_refused() {
     let mut host = picture();
     host.devices[1].table = Table::parse("0 800 snapshot-merge 253:0 253:7 P 8").unwrap();
     assert!(refused(&host, "snap").contains("already"));
+    host.devices[1].status = Some(SnapshotStatus::MergeFailed);
+    let way_out = safe_path::way_out("origin", Owner::DeviceMapper);
+    assert!(refused(&host, "snap").contains(&way_out));
+    let mut host = picture();
+    host.devices[3].status = Some(SnapshotStatus::MergeFailed);
+    assert!(refused(&host, "snap").contains(&way_out));
     let mut host = picture();
     host.devices[1].table = Table::parse("0 1600 snapshot-origin 253:0").unwrap();
     assert!(refused(&host, "snap").contains("size"));
