@@ -16,13 +16,33 @@ Exit status:
   0  done
   1  another error
   2  wrong usage
-  3  still merging, or all is merged and the merge still has to be finished
+  3  still merging; all is merged and the merge still has to be finished; or LVM begins it at the
+     next activation
   4  still merging, and the merge stood still when it was left
   5  the merge failed, or the snapshot is invalid
   6  a privilege or a kernel feature is missing
-  7  the time was over
+  7  the time was over (--give-up-after, wait --timeout)
   8  refused, and nothing was changed
 Of several merges the one that ended worst counts: 5 before 1, 2, 8, 6, 7, 4, 3 and 0.";
+
+const FINISH_STATUS: &str = "\
+Exit status:
+  0  finished: the origin is a plain device again
+  1  another error
+  2  wrong usage, or no such volume
+  3  still merging, or lvm2 was asked to finish it and has not for a minute
+  5  the merge failed, or its exceptions are invalid
+  6  a privilege or a kernel feature is missing
+  8  refused, and nothing was changed";
+
+const READ_STATUS: &str = "\
+Exit status:
+  0  done
+  1  another error
+  2  wrong usage, or no such volume
+  5  the snapshot is invalid
+  6  a privilege or a kernel feature is missing
+  8  refused: there is nothing to read, its device is suspended, or the file to make exists";
 
 const STATUS_STATUS: &str = "\
 Exit status:
@@ -109,7 +129,7 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_STATUS)]
     Resume(Resume),
     /// Finish a merge that has nothing left to do: make the origin a plain device again
-    #[command(after_help = EXIT_STATUS)]
+    #[command(after_help = FINISH_STATUS)]
     Finish(Finish),
     /// Say in words why a merge is slow or stands still, and what can be done about it
     ///
@@ -128,14 +148,14 @@ pub(crate) enum Command {
     ///
     /// The snapshot may be in use, or be merged meanwhile: the file then holds what was there when
     /// it was read.
-    #[command(after_help = EXIT_STATUS)]
+    #[command(after_help = READ_STATUS)]
     Dump(Dump),
     /// Say what a merge will do before it is started: runs, bytes, flushes, time, other snapshots
     ///
     /// Reads the list of changed chunks, and changes nothing. Where the devices are there, they are
     /// read for about a second to find out how fast they answer; without that the time is not known,
     /// unless what a run and a byte cost is given. Of a merge that goes on it tells what is left.
-    #[command(after_help = EXIT_STATUS)]
+    #[command(after_help = READ_STATUS)]
     Plan(Plan),
     /// Slow a merge down while it lasts: to a share of the time, or so that writes keep to a latency
     ///

@@ -45,13 +45,14 @@ pub(crate) async fn run(options: &Resume) -> anyhow::Result<ExitCode> {
     // Before anything is changed: a dashboard that cannot be had is a wrong usage.
     live::output(&options.live)?;
     let control = Control::open()?;
-    match &options.origin {
-        Some(name) => one(control, name, options).await,
-        None => all(&control, options).await,
-    }
+    let exit = match &options.origin {
+        Some(name) => one(control, name, options).await?,
+        None => all(&control, options).await?,
+    };
+    Ok(exit.into())
 }
 
-async fn one(control: Control, name: &str, options: &Resume) -> anyhow::Result<ExitCode> {
+async fn one(control: Control, name: &str, options: &Resume) -> anyhow::Result<Exit> {
     let host = Host::read(&control)?;
     let device = resolve::resolve(&host, name).ok();
     // After a reboot there may be no device of that name yet.
@@ -84,19 +85,19 @@ fn merging_volume(name: &str) -> Option<VolumeName> {
     volumes.iter().any(is_it).then_some(volume)
 }
 
-async fn all(control: &Control, options: &Resume) -> anyhow::Result<ExitCode> {
+async fn all(control: &Control, options: &Resume) -> anyhow::Result<Exit> {
     let mut origins = Vec::new();
-    let mut worst = None;
+    let mut exits = Vec::new();
     for journal in journal::list().context("cannot list the journals")? {
         match journal {
             Ok(journal) => origins.push(journal.record().origin.name.clone()),
             Err(error) => {
                 eprintln!("merge-ctl: {}", exit::words(&error.into()));
-                worst = Some(ExitCode::from(Exit::Error));
+                exits.push(Exit::Error);
             }
         }
     }
-    if origins.is_empty() && worst.is_none() {
+    if origins.is_empty() && exits.is_empty() {
         println!("There is nothing to resume: no merge was begun here and not finished.");
         let merges = Host::read(control)?.merges().count();
         if merges > 0 {
@@ -105,15 +106,12 @@ async fn all(control: &Control, options: &Resume) -> anyhow::Result<ExitCode> {
     }
     for origin in origins {
         let exit = go_on(origin, options).await;
-        let exit = exit.unwrap_or_else(|error| {
+        exits.push(exit.unwrap_or_else(|error| {
             eprintln!("merge-ctl: {}", exit::words(&error));
-            exit::of(&error).into()
-        });
-        if exit != ExitCode::from(Exit::Done) {
-            worst.get_or_insert(exit);
-        }
+            exit::of(&error)
+        }));
     }
-    Ok(worst.unwrap_or_else(|| Exit::Done.into()))
+    Ok(Exit::worst(exits))
 }
 
 /// What is merging under the name of a device: itself, or what its data is merged into.
@@ -127,7 +125,7 @@ fn merging<'a>(host: &'a Host, device: Option<&'a Device>) -> Option<&'a Device>
 }
 
 /// A volume of LVM that does not merge now.
-fn at_activation(device: &Device) -> anyhow::Result<ExitCode> {
+fn at_activation(device: &Device) -> anyhow::Result<Exit> {
     let label = device.label();
     let Some(volume) = device.volume() else { return Err(NoMerge(label).into()) };
     let volumes = Lvm::find()?.volumes()?;
@@ -144,11 +142,11 @@ fn at_activation(device: &Device) -> anyhow::Result<ExitCode> {
          (lvchange -ay {shown}).",
         shown = argument(&label)
     );
-    Ok(Exit::StillMerging.into())
+    Ok(Exit::StillMerging)
 }
 
 /// Goes on with the merge of a journal, and shows it to its end.
-async fn go_on(origin: String, options: &Resume) -> anyhow::Result<ExitCode> {
+async fn go_on(origin: String, options: &Resume) -> anyhow::Result<Exit> {
     let control = Control::open()?;
     let driver = match attach::turn(&control, &origin)? {
         Turn::Ours(driver) => driver,
@@ -160,11 +158,11 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<ExitCode> {
         }
     };
     // It may have been finished while we waited for our turn.
-    let Some(journal) = Journal::of(&origin)? else { return Ok(Exit::Done.into()) };
+    let Some(journal) = Journal::of(&origin)? else { return Ok(Exit::Done) };
     match prepare(Raw::new(journal, driver), &control, options.yes)? {
         Ready::Over(words) => {
             println!("{words}");
-            Ok(Exit::Done.into())
+            Ok(Exit::Done)
         }
         Ready::Declined => Ok(declined()),
         Ready::Merging(raw) => {
@@ -222,7 +220,7 @@ fn prepare(mut raw: Raw, control: &Control, yes: bool) -> anyhow::Result<Ready> 
 }
 
 /// Goes on with a failed merge that is not in a journal, and shows it to its end.
-async fn recover(control: Control, origin: &str, options: &Resume) -> anyhow::Result<ExitCode> {
+async fn recover(control: Control, origin: &str, options: &Resume) -> anyhow::Result<Exit> {
     let drives = journal::Driver::take(origin)?;
     let recovery = recover_failed::without_journal(&control, origin, options.yes)?;
     drop(drives);
@@ -230,18 +228,14 @@ async fn recover(control: Control, origin: &str, options: &Resume) -> anyhow::Re
 }
 
 /// The same for a volume of LVM that was taken down and not brought back.
-async fn activate(
-    control: Control,
-    volume: &VolumeName,
-    options: &Resume,
-) -> anyhow::Result<ExitCode> {
+async fn activate(control: Control, volume: &VolumeName, options: &Resume) -> anyhow::Result<Exit> {
     let recovery = recover_failed::activate(volume, options.yes)?;
     shown(control, &volume.to_dm(), recovery, options).await
 }
 
-fn declined() -> ExitCode {
+fn declined() -> Exit {
     eprintln!("merge-ctl: nothing was changed");
-    Exit::Refused.into()
+    Exit::Refused
 }
 
 async fn shown(
@@ -249,7 +243,7 @@ async fn shown(
     origin: &str,
     recovery: Recovery,
     options: &Resume,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Exit> {
     if recovery == Recovery::Declined {
         return Ok(declined());
     }
@@ -258,7 +252,7 @@ async fn shown(
         Some(origin) => attach(control, &host, origin, &options.live).await,
         None => {
             eprintln!("merge-ctl: the merge into {} is done", printable(origin));
-            Ok(Exit::Done.into())
+            Ok(Exit::Done)
         }
     }
 }
@@ -400,7 +394,7 @@ pub(crate) async fn attach(
     host: &Host,
     origin: &Device,
     options: &cli::Live,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Exit> {
     let driver = match (origin.owner(), origin.volume()) {
         (Owner::Lvm, Some(volume)) => Driver::lvm(&volume.vg, &volume.lv),
         _ => Driver::Onlooker(origin.info.name.clone()),
@@ -414,7 +408,7 @@ async fn show(
     origin: &Device,
     driver: Driver,
     options: &cli::Live,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Exit> {
     let output = live::output(options)?;
     let signals = LeaveSignals::listen()?;
     let args = origin.merge().with_context(|| format!("{} does not merge", origin.label()))?;
@@ -427,9 +421,9 @@ async fn show(
     let merge = Followed::new(&mut watch, place, options).finished_by(Box::new(driver));
     if merge.model.state == State::Gone && nothing_is_left(watch.control(), args, origin) {
         println!("The merge into {} was finished by another.", printable(&origin.label()));
-        return Ok(Exit::Done.into());
+        return Ok(Exit::Done);
     }
     let face = Face::new_or_lines(output, options);
     let live = Live { watch, face, signals, merges: vec![merge], newcomers: None, options };
-    Ok(live.run().await?.into())
+    live.run().await
 }

@@ -189,7 +189,7 @@ async fn onlook(
         return Ok(Exit::StillMerging.into());
     }
     teller.tell_last(News::Begun { status: 0, words: String::new() });
-    resume::attach(control, host, origin, &options.live).await
+    Ok(resume::attach(control, host, origin, &options.live).await?.into())
 }
 
 /// Everything that is needed to follow the merges, made before the first of them begins, so that

@@ -563,7 +563,7 @@ impl Look<'_> {
             obstacle: Obstacle::Unfit,
             reason: format!("{name} carries a table that is not of this merge: `{}`.", origin.live),
             way_out: "Somebody has changed it since. If the merge is of no interest any more, \
-                      remove its journal."
+                      remove its journal: `merge-ctl status --json` names the file."
                 .to_owned(),
         })
     }
