@@ -65,7 +65,9 @@ async fn one(control: Control, name: &str, options: &Resume) -> anyhow::Result<E
             recover(control, &origin.info.name, options).await
         }
         (_, Some(origin)) => attach(control, &host, origin, &options.live).await,
-        (Some(device), None) if device.owner() == Owner::Lvm => at_activation(device),
+        (Some(device), None) if device.owner() == Owner::Lvm => {
+            at_activation(device, &options.live)
+        }
         (Some(device), None) => Err(NoMerge(device.label()).into()),
         (None, None) => match merging_volume(name) {
             Some(volume) => activate(control, &volume, options).await,
@@ -98,10 +100,10 @@ async fn all(control: &Control, options: &Resume) -> anyhow::Result<Exit> {
         }
     }
     if origins.is_empty() && exits.is_empty() {
-        println!("There is nothing to resume: no merge was begun here and not finished.");
+        say(&options.live, "There is nothing to resume: no merge was begun here and not finished.");
         let merges = Host::read(control)?.merges().count();
         if merges > 0 {
-            println!("{merges} begun by others: see `merge-ctl status`.");
+            say(&options.live, &format!("{merges} begun by others: see `merge-ctl status`."));
         }
     }
     for origin in origins {
@@ -112,6 +114,15 @@ async fn all(control: &Control, options: &Resume) -> anyhow::Result<Exit> {
         }));
     }
     Ok(Exit::worst(exits))
+}
+
+/// Says how it stands with a merge of which there is nothing to show. Where a program reads our
+/// output, that is not for it.
+fn say(options: &cli::Live, words: &str) {
+    match options.output {
+        Some(cli::Output::Json) => eprintln!("merge-ctl: {words}"),
+        _ => println!("{words}"),
+    }
 }
 
 /// What is merging under the name of a device: itself, or what its data is merged into.
@@ -125,7 +136,7 @@ fn merging<'a>(host: &'a Host, device: Option<&'a Device>) -> Option<&'a Device>
 }
 
 /// A volume of LVM that does not merge now.
-fn at_activation(device: &Device) -> anyhow::Result<Exit> {
+fn at_activation(device: &Device, options: &cli::Live) -> anyhow::Result<Exit> {
     let label = device.label();
     let Some(volume) = device.volume() else { return Err(NoMerge(label).into()) };
     let volumes = Lvm::find()?.volumes()?;
@@ -136,12 +147,13 @@ fn at_activation(device: &Device) -> anyhow::Result<Exit> {
     if !waits {
         return Err(NoMerge(label).into());
     }
-    println!(
+    let shown = argument(&label);
+    let words = format!(
         "LVM begins the merge into {label}, or goes on with it, when the volume is activated: \
          deactivate it (lvchange -an {shown}) once nobody uses it, and activate it again \
-         (lvchange -ay {shown}).",
-        shown = argument(&label)
+         (lvchange -ay {shown})."
     );
+    say(options, &words);
     Ok(Exit::StillMerging)
 }
 
@@ -161,7 +173,7 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<Exit> {
     let Some(journal) = Journal::of(&origin)? else { return Ok(Exit::Done) };
     match prepare(Raw::new(journal, driver), &control, options.yes)? {
         Ready::Over(words) => {
-            println!("{words}");
+            say(&options.live, &words);
             Ok(Exit::Done)
         }
         Ready::Declined => Ok(declined()),
@@ -420,7 +432,8 @@ async fn show(
     watch.read_store(place, None, FIRST_SAMPLE_WAITS);
     let merge = Followed::new(&mut watch, place, options).finished_by(Box::new(driver));
     if merge.model.state == State::Gone && nothing_is_left(watch.control(), args, origin) {
-        println!("The merge into {} was finished by another.", printable(&origin.label()));
+        let origin = printable(&origin.label());
+        say(options, &format!("The merge into {origin} was finished by another."));
         return Ok(Exit::Done);
     }
     let face = Face::new_or_lines(output, options);
