@@ -245,7 +245,9 @@ fn a_second_one_watches_and_takes_over() {
     third.line_where(|line| line["type"] == "run");
     kill(first);
     bed.slow_down(0);
-    let (second, third) = (second.wait().expect(0), third.wait().expect(0));
+    let second = std::thread::spawn(move || second.wait());
+    let third = third.wait().expect(0);
+    let second = second.join().unwrap().expect(0);
     assert!(second.stderr.contains("already"), "{}", second.stderr);
     assert!(third.stderr.contains("another merge-ctl drives"), "{}", third.stderr);
     finished(&bed, &promised);
@@ -256,9 +258,10 @@ fn a_second_one_watches_and_takes_over() {
 fn two_at_once_do_no_harm() {
     let (bed, promised) = bed("res-race");
     bed.slow_down(2);
-    let both = [start(&bed), start(&bed)];
+    // Read side by side: one that waits for a reader finishes nothing.
+    let both = [start(&bed), start(&bed)].map(|it| std::thread::spawn(move || it.wait()));
     for running in both {
-        running.wait().expect(0);
+        running.join().unwrap().expect(0);
     }
     finished(&bed, &promised);
 }
