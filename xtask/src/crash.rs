@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::kernels::{self, ByHand, Choice, Kernel};
 use crate::run::say;
@@ -175,6 +176,9 @@ impl Series<'_> {
                 "next": next.as_ref().map(Round::plan),
             });
             let (status, heard) = self.boot(&disks, &plan.to_string(), &recover, &next)?;
+            if [SIGHUP, SIGINT, SIGTERM].contains(&(i32::from(status) - 128)) {
+                bail!("stopped");
+            }
             if let (Some(round), Some(verdict)) = (&recover, &heard.verdict) {
                 self.judge(round, verdict);
                 if !verdict.ok {

@@ -12,6 +12,7 @@ mod ebpf;
 mod fuzz;
 mod initramfs;
 mod kernels;
+mod labelled;
 mod linker;
 mod lint;
 mod packages;

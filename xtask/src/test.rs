@@ -2,21 +2,24 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::num::NonZero;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::crash::Cuts;
 use crate::kernels::{self, ByHand, Choice, Kernel};
+use crate::labelled::Labelled;
 use crate::run::say;
 use crate::vm::Vm;
 use crate::workspace::Workspace;
 use crate::{build, crash, ebpf, fuzz, lint, setup};
 
-/// All tests take seven minutes on one kernel in an emulated VM, more beside other work; what takes
-/// much longer hangs.
-const TIMEOUT: Duration = Duration::from_secs(25 * 60);
+/// All tests take a quarter of an hour on one kernel in an emulated VM, more beside other work; what
+/// takes much longer hangs.
+const TIMEOUT: Duration = Duration::from_secs(40 * 60);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -101,35 +104,56 @@ fn on_kernels(
     choices: &[Choice],
     filter: &[OsString],
 ) -> Result<Vec<Verdict>> {
-    let merge_ctl = build::merge_ctl(workspace)?;
-    let tests = build::vm_tests(workspace)?;
+    let programs = [build::merge_ctl(workspace)?, build::vm_tests(workspace)?];
+    build::vm_example(workspace, "crash")?;
     let mut verdicts = Vec::new();
+    let mut kernels = Vec::new();
     for choice in choices {
         // A kernel that cannot be had must not hide what the others say.
-        let kernel = match kernels::ensure(workspace, choice, false) {
-            Ok(kernel) => kernel,
-            Err(error) => {
-                verdicts.push(Verdict::of(&format!("{choice}"), Err(error)));
-                continue;
-            }
-        };
-        if filter.is_empty() {
-            let cuts = crash::power_cuts(workspace, &kernel, &POWER_CUTS);
-            verdicts.push(Verdict::telling(&format!("power cuts on {}", kernel.name), cuts));
+        match kernels::ensure(workspace, choice, false) {
+            Ok(kernel) => kernels.push(kernel),
+            Err(error) => verdicts.push(Verdict::of(&format!("{choice}"), Err(error))),
         }
-        verdicts.push(on_kernel(workspace, kernel, [&merge_ctl, &tests], filter));
+    }
+    // A VM emulates its processors in one thread, so one for each of ours loses nothing.
+    let side_by_side = thread::available_parallelism().map_or(1, NonZero::get);
+    for kernels in kernels.chunks(side_by_side) {
+        let labels = kernels.len() > 1;
+        let on_one = |kernel: &Kernel| {
+            let label = labels.then(|| kernel.name.clone());
+            on_kernel(workspace, kernel, [&programs[0], &programs[1]], label, filter)
+        };
+        verdicts.extend(thread::scope(|scope| {
+            let all: Vec<_> =
+                kernels.iter().map(|kernel| scope.spawn(move || on_one(kernel))).collect();
+            all.into_iter().flat_map(|one| joined(one.join())).collect::<Vec<_>>()
+        }));
     }
     Ok(verdicts)
 }
 
+/// The verdicts of a thread, also of one that panicked.
+fn joined(outcome: thread::Result<Vec<Verdict>>) -> Vec<Verdict> {
+    outcome.unwrap_or_else(|_| vec![Verdict::of("a kernel", Err(anyhow!("its tests panicked")))])
+}
+
+/// All that runs on one kernel: with a filter, the power cuts are left out.
 fn on_kernel(
     workspace: &Workspace,
-    kernel: Kernel,
+    kernel: &Kernel,
     programs: [&Path; 2],
+    label: Option<String>,
     filter: &[OsString],
-) -> Verdict {
+) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    if filter.is_empty() {
+        let cuts = crash::power_cuts(workspace, kernel, &POWER_CUTS);
+        verdicts.push(Verdict::telling(&format!("power cuts on {}", kernel.name), cuts));
+    }
     let passed_on = PASSED_ON.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    in_vm(workspace, kernel, programs, (&passed_on.collect::<Vec<_>>(), filter))
+    let passed_on: Vec<_> = passed_on.collect();
+    verdicts.push(in_vm(workspace, kernel.clone(), programs, label, (&passed_on, filter)));
+    verdicts
 }
 
 /// Runs the tests whose names contain `filter` in a VM, with these variables in their environment.
@@ -137,6 +161,7 @@ fn in_vm(
     workspace: &Workspace,
     kernel: Kernel,
     programs: [&Path; 2],
+    label: Option<String>,
     (variables, filter): (&[(&str, OsString)], &[OsString]),
 ) -> Verdict {
     let step = format!("kernel {} ({})", kernel.name, kernel.version);
@@ -153,8 +178,9 @@ fn in_vm(
     let mut vm = Vm::new(kernel);
     vm.copies = programs.map(Path::to_owned).into();
     vm.timeout = Some(TIMEOUT);
-    let mut tally = Tally::new(std::io::stdout());
-    let status = vm.run_into(workspace, &command, &mut tally, &mut std::io::stderr());
+    let mut tally = Tally::new(Labelled::new(std::io::stdout(), label.clone()));
+    let mut errors = Labelled::new(std::io::stderr(), label);
+    let status = vm.run_into(workspace, &command, &mut tally, &mut errors);
     tally.verdict(step, status)
 }
 
@@ -164,7 +190,7 @@ pub(crate) fn kills(workspace: &Workspace, kernel: Kernel, kills: u32, seed: u64
     let variables =
         [("CRASH_KILLS", kills.to_string().into()), ("CRASH_SEED", seed.to_string().into())];
     let programs = [programs[0].as_path(), &programs[1]];
-    let verdict = in_vm(workspace, kernel, programs, (&variables, &["crash_".into()]));
+    let verdict = in_vm(workspace, kernel, programs, None, (&variables, &["crash_".into()]));
     println!("{}  {}", verdict.step, verdict.result);
     Ok(verdict.passed)
 }

@@ -19,6 +19,8 @@ use crate::exit;
 
 /// How long lvm2 may take to drop the snapshot once it was told to look.
 const PATIENCE_WITH_LVM: Duration = Duration::from_secs(60);
+/// How long another merge-ctl that drives may take to finish.
+const PATIENCE_WITH_A_DRIVER: Duration = Duration::from_secs(30);
 /// How often it is told.
 const NUDGE_EVERY: Duration = Duration::from_secs(10);
 
@@ -143,7 +145,8 @@ impl Finisher for Driver {
     fn patience(&self) -> Duration {
         match self {
             Self::Lvm { .. } => PATIENCE_WITH_LVM,
-            Self::Raw(_) | Self::Onlooker(_) => Duration::from_secs(5),
+            Self::Raw(_) => Duration::from_secs(5),
+            Self::Onlooker(_) => PATIENCE_WITH_A_DRIVER,
         }
     }
 }

@@ -100,8 +100,10 @@ impl Followed {
             State::DoneNotFinished => {
                 let since = *self.done_since.get_or_insert_with(Instant::now);
                 let Some(finisher) = &mut self.finisher else { return };
+                // Asked before: on a busy host the finishing itself may take longer than that.
+                let waited = since.elapsed() >= finisher.patience();
                 self.failure = finisher.finish(&self.model, control).err();
-                self.is_over = self.failure.is_some() || since.elapsed() >= finisher.patience();
+                self.is_over = self.failure.is_some() || waited;
             }
             state if state.is_over() => self.is_over = true,
             _ => self.done_since = None,

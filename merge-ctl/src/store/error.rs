@@ -4,14 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use super::format::{Exception, MAX_CHUNK_SECTORS, Place, VERSION};
-use crate::harmless;
 use crate::units::Sectors;
 
 /// Why a store cannot be read. Chunks and sectors are those of the COW device.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The device or file cannot be opened, or its size cannot be told.
-    #[error("cannot open {} to read the exception store", harmless::path(path))]
+    #[error("cannot open {} to read the exception store", path.display())]
     Open {
         /// What was to be opened.
         path: PathBuf,
@@ -19,13 +18,13 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A store is on a block device, or in a file that is a copy of one.
-    #[error("{} is neither a block device nor a regular file", harmless::path(path))]
+    #[error("{} is neither a block device nor a regular file", path.display())]
     NeitherDeviceNorFile {
         /// What was opened.
         path: PathBuf,
     },
     /// The file begins as a dump and cannot be read as one.
-    #[error("cannot read {} as a dump of an exception store", harmless::path(path))]
+    #[error("cannot read {} as a dump of an exception store", path.display())]
     Dump {
         /// What was opened.
         path: PathBuf,

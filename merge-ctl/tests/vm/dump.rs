@@ -98,7 +98,7 @@ fn a_snapshot_that_lvm_merges_is_found_by_its_name() {
     group.write_snapshot();
     let promised = promised_runs_of(&group.path("snap-cow"));
     assert_eq!(dumped_runs(&group.volume("snap")), promised);
-    let throttled = Throttled::at(1);
+    let throttled = Throttled::at(0);
     lvm(&["lvconvert", "-q", "--merge", "-b", &group.volume("snap")]);
     assert!(dmsetup(&["table", "vgdump-data"]).contains("snapshot-merge"));
     for name in ["vgdump/snap", "/dev/vgdump/snap", "vgdump-snap", "vgdump/data"] {

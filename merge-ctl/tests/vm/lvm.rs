@@ -201,7 +201,7 @@ fn monitor_sees_a_merge_that_lvconvert_started() {
     let promised_content = group.content("snap");
     let promised = promised_runs_of(&cow_of(&group, "snap"));
     // The throttle has an effect on loop devices.
-    let throttled = Throttled::at(1);
+    let throttled = Throttled::at(0);
     lvm(&["lvconvert", "-q", "--merge", "-b", &group.volume("snap")]);
 
     let ended = merge_ctl(&["monitor", "--output", "json", &group.volume("data")]).expect(0);

@@ -15,7 +15,7 @@ use super::testbed::{Throttled, dmsetup, run};
 
 /// Begins a merge that goes on for as long as the throttle lives.
 fn begin_slowly(group: &VolumeGroup, snapshot: &str) -> Throttled {
-    let throttled = Throttled::at(1);
+    let throttled = Throttled::at(0);
     lvm(&["lvconvert", "-q", "--merge", "-b", &group.volume(snapshot)]);
     throttled
 }
@@ -79,7 +79,7 @@ fn a_merge_put_off_goes_through_its_states_and_wait_tells_each() {
 
     deactivate(&origin);
     assert_eq!(wait(&[&origin], 3)["state"], "inactive");
-    let throttled = Throttled::at(1);
+    let throttled = Throttled::at(0);
     activate(&origin);
     assert_eq!(target(&group, "data"), "snapshot-merge");
     let said = wait(&[&origin, "--timeout", "2s"], 7);

@@ -269,6 +269,8 @@ fn a_slow_copy_and_a_drain_are_stalls_with_their_phase() {
         drained
     });
     let detail = drained["detail"].as_str().unwrap();
-    assert!(detail.contains(&format!("[{}]", std::process::id())), "{detail}");
+    // Who writes is not always known at once: without the types of dm-snapshot a run's place is
+    // known late.
+    assert!(detail.starts_with("waiting for application writes"), "{detail}");
     running.wait().expect(0);
 }

@@ -111,7 +111,7 @@ fn aim(turn: u32, kind: Kind, random: &mut Random) -> Aim {
     match turn {
         0 | 3 | 6 => Aim::Requests("merging", random.below(1000)),
         // Most of lvm2's steps are in processes of its own.
-        1 if kind == Kind::Raw => Aim::Step(1 + random.below(24) as u32),
+        1 if kind == Kind::Raw => Aim::Step(1 + random.below(22) as u32),
         1 | 5 => Aim::Milliseconds("handover", random.below(8)),
         2 => Aim::Milliseconds("done", random.below(12)),
         4 => Aim::Milliseconds("finishing", random.below(4)),

@@ -2,7 +2,7 @@
 //!
 //! QEMU reaches them through NBD, so this process is the disk. Each has a volatile write cache: a
 //! write is answered once it is in the cache, and is durable once a flush that came after it is
-//! answered. [`Disks::cut`] stops all disks at one instant; [`Disks::lose`] then decides write by
+//! answered. [`Switch::cut`] stops all disks at one instant; [`Disks::lose`] then decides write by
 //! write what of the caches had reached the medium: all of it, nothing, or, of the last ones, some
 //! sectors only. A killed QEMU over plain image files could not lose any of this: the host's page
 //! cache outlives it in every `cache=` mode.

@@ -1,6 +1,6 @@
 //! Reads the facts that preflight wants: the only place here that asks anybody anything. Nothing is
 //! changed, and nothing that is read may keep it waiting for long: a suspended device is not read,
-//! and counting exceptions ends after [`COUNTING`] at the latest.
+//! and counting exceptions ends after two seconds at the latest.
 //!
 //! Sources: `/sys/dev/block`, `/proc/self/status`, `/lib/modules`, lvm2, the COW devices.
 

@@ -43,11 +43,18 @@ fn places(steps: &[Step]) -> Vec<usize> {
     .collect()
 }
 
-/// Kills it after step number `at`; what was suspended then, and for how long it still was.
+/// Kills it after step number `at`; what was suspended then, and for how long it still was. It may
+/// end before: a device that is busy for a moment is removed in one step more, or one less.
 fn killed_after(scene: &Scene, at: usize, with_guard: bool) -> (Vec<&'static str>, Duration) {
     let mut stepper = start(scene);
     for _ in 0..=at {
-        assert!(matches!(stepper.next(), Progress::Held(_)), "it ended before step {at}");
+        match stepper.next() {
+            Progress::Held(_) => {}
+            Progress::Ended(code) => {
+                assert_eq!(code, 0, "it was not killed");
+                return (Vec::new(), Duration::ZERO);
+            }
+        }
     }
     let suspended = scene.suspended();
     if with_guard {
@@ -65,10 +72,13 @@ fn killed_after(scene: &Scene, at: usize, with_guard: bool) -> (Vec<&'static str
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn crash_a_guard_brings_back_what_is_suspended_and_resume_what_no_guard_does() {
-    let first = Scene::new("steps", 500);
-    let steps = all_steps(&first);
-    first.is_merged();
-    drop(first);
+    // The first of all makes the journals' directory too, which takes more steps.
+    let mut steps = Vec::new();
+    for name in ["warmup", "steps"] {
+        let scene = Scene::new(name, 500);
+        steps = all_steps(&scene);
+        scene.is_merged();
+    }
     let suspends = steps.iter().filter(|step| **step == Step::Suspend).count();
     assert!(
         suspends >= 3,

@@ -72,10 +72,14 @@ fn undisturbed() -> Duration {
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn crash_kill_9_at_random_moments_loses_nothing() {
-    let whole = undisturbed().as_micros() as u64;
+    let mut whole = undisturbed().as_micros() as u64;
     let mut longest = Duration::ZERO;
     let mut found = std::collections::BTreeMap::<String, u32>::new();
-    for turn in 1..=kills() {
+    let mut killed = 0;
+    for turn in 1.. {
+        if killed == kills() {
+            break;
+        }
         let scene = Scene::new(&format!("kill{turn}"), turn);
         let victims = VICTIMS[(random(turn) % 3) as usize];
         let moment = Duration::from_micros(random(turn + 1_000_000) % whole);
@@ -83,6 +87,11 @@ fn crash_kill_9_at_random_moments_loses_nothing() {
         let was_there = kill_after(&mut child, moment, victims);
         if victims != Victims::WithGuard {
             longest = longest.max(scene.comes_back_by_itself());
+        }
+        killed += u64::from(was_there);
+        if !was_there {
+            // The machine is faster now than it was: come earlier.
+            whole -= whole / 5;
         }
         let words = if was_there { scene.table() } else { "over".to_owned() };
         *found.entry(words).or_default() += 1;
@@ -94,7 +103,7 @@ fn crash_kill_9_at_random_moments_loses_nothing() {
         scene.brought_to_its_end();
     }
     tell(&format!(
-        "\n{} kills within {} ms; the origin was then {found:?}; suspended for {} ms at most, with \
+        "\n{} kills, the last within {} ms; the origin was then {found:?}; suspended for {} ms at most, with \
          a guard alive",
         kills(),
         whole / 1000,
