@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
-use merge_ctl::dm::{Control, Device, Host, holders, resolve};
+use merge_ctl::dm::{Control, Device, Host, SnapshotStatus, holders, resolve};
 use merge_ctl::harmless::argument;
 use merge_ctl::human::{self, printable};
 use merge_ctl::merge::preflight::{self, Obstacle, Plan, Refusal};
+use merge_ctl::safe_path;
 
 use super::attach;
 use super::check;
@@ -76,6 +77,13 @@ fn all<'a>(
 }
 
 fn merging_already(snapshot: &str, origin: &Device) -> Refusal {
+    if origin.status == Some(SnapshotStatus::MergeFailed) {
+        return Refusal {
+            obstacle: Obstacle::AlreadyMerging,
+            reason: format!("The merge of {} has failed.", printable(snapshot)),
+            way_out: safe_path::way_out(&origin.label(), origin.owner()),
+        };
+    }
     Refusal {
         obstacle: Obstacle::AlreadyMerging,
         reason: format!("{} is being merged already.", printable(snapshot)),

@@ -248,9 +248,31 @@ fn file_name(origin: &str) -> String {
 mod tests {
     use super::record::tests::record;
     use super::*;
+    use crate::dm::Table;
 
     fn in_directory(directory: &Path) -> Journal {
         Journal { path: directory.join("x.merge"), record: record() }
+    }
+
+    /// `docs/journal.md` has the version, every field and every phase.
+    #[test]
+    fn the_format_is_documented() {
+        let text = include_str!("../../../../docs/journal.md");
+        assert!(text.contains(&format!("`version`, which is {VERSION},")));
+        let plain = Table::parse("0 800 linear 253:0 0").unwrap();
+        for phase in [
+            Phase::Starting,
+            Phase::Merging,
+            Phase::Finishing { plain },
+            Phase::Failed { why: "broken".to_owned() },
+        ] {
+            let value = serde_json::to_value(Record { phase, ..record() }).unwrap();
+            let name = value["phase"].as_str().unwrap();
+            assert!(text.contains(&format!("| `{name}` |")), "{name}");
+            for field in value.as_object().unwrap().keys() {
+                assert!(text.contains(&format!("`{field}`")), "{field}");
+            }
+        }
     }
 
     #[test]
