@@ -7,7 +7,7 @@ use merge_ctl::store::{AnySource, Opened, Run, Store};
 use merge_ctl::units::Sectors;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::lvm::{VolumeGroup, lvm};
+use super::lvm::{VolumeGroup, cow_of, lvm};
 use super::merge_ctl::{Running, merge_ctl, promised_runs, promised_runs_of};
 use super::runs::mixed_writes;
 use super::testbed::{Testbed, Throttled, dmsetup, mix, run};
@@ -96,7 +96,7 @@ fn a_merge_leaves_the_runs_that_are_to_come() {
 fn a_snapshot_that_lvm_merges_is_found_by_its_name() {
     let group = VolumeGroup::new("vgdump");
     group.write_snapshot();
-    let promised = promised_runs_of(&group.path("snap-cow"));
+    let promised = promised_runs_of(&cow_of(&group, "snap"));
     assert_eq!(dumped_runs(&group.volume("snap")), promised);
     let throttled = Throttled::at(0);
     lvm(&["lvconvert", "-q", "--merge", "-b", &group.volume("snap")]);

@@ -148,7 +148,9 @@ fn a_sibling_that_breaks_is_no_failure_of_the_merge() {
     // Its header and its first area of metadata can be written; no data can.
     Break::Writes { device: "sibling1-cow", sectors: 16..32 * 2048 }.apply(&bed, 0);
 
-    let ended = merge_ctl(&["start", "--yes", "--output", "json", &bed.dm("snap")]).expect(0);
+    let ended =
+        merge_ctl(&["start", "--yes", "--lose-siblings", "--output", "json", &bed.dm("snap")])
+            .expect(0);
 
     assert_eq!(ended.summary()["state"], "finished");
     assert!(ended.summary()["failed"].is_null());

@@ -161,7 +161,8 @@ pub(crate) fn kill_pollers() {
 }
 
 /// The device with a snapshot's exceptions.
-fn cow_of(group: &VolumeGroup, snapshot: &str) -> PathBuf {
+/// The device that holds a snapshot's exceptions.
+pub(crate) fn cow_of(group: &VolumeGroup, snapshot: &str) -> PathBuf {
     PathBuf::from(format!("{}-cow", group.path(snapshot).display()))
 }
 

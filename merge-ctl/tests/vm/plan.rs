@@ -31,7 +31,9 @@ fn number(value: &Value, field: &str) -> u64 {
 }
 
 fn merge(bed: &Testbed) -> Vec<Run> {
-    merge_ctl(&["start", "--yes", "--output", "json", &bed.dm("snap")]).expect(0).runs()
+    merge_ctl(&["start", "--yes", "--lose-siblings", "--output", "json", &bed.dm("snap")])
+        .expect(0)
+        .runs()
 }
 
 /// Requests of a device as the kernel counts them: the numbers behind its name in /proc/diskstats.

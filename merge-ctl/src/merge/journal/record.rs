@@ -151,9 +151,10 @@ impl StoreMark {
     }
 
     /// Whether a store with the mark `now` can be the one that had this mark before a part of it,
-    /// or all, was merged.
+    /// or all, was merged; or before somebody wrote to the origin, up to the beginning of the merge.
     pub fn may_have_become(&self, now: &Self) -> bool {
-        self.chunk_size == now.chunk_size && self.first.starts_with(&now.first)
+        let has_grown = !self.first.is_empty() && now.first.starts_with(&self.first);
+        self.chunk_size == now.chunk_size && (self.first.starts_with(&now.first) || has_grown)
     }
 }
 
@@ -203,12 +204,13 @@ pub(crate) mod tests {
     #[test]
     fn a_store_is_known_by_what_it_began_with() {
         let before = mark(&[(3, 2), (7, 3)]);
-        for now in [&[][..], &[(3, 2)], &[(3, 2), (7, 3)]] {
+        for now in [&[][..], &[(3, 2)], &[(3, 2), (7, 3)], &[(3, 2), (7, 3), (8, 4)]] {
             assert!(before.may_have_become(&mark(now)), "{now:?}");
         }
-        for now in [&[(7, 3)][..], &[(3, 2), (7, 4)], &[(3, 2), (7, 3), (8, 4)]] {
+        for now in [&[(7, 3)][..], &[(3, 2), (7, 4)]] {
             assert!(!before.may_have_become(&mark(now)), "{now:?}");
         }
+        assert!(!mark(&[]).may_have_become(&before), "what was empty has nothing to be known by");
         let chunk_size = ChunkSize::from_sectors(16).unwrap();
         assert!(!before.may_have_become(&StoreMark { chunk_size, ..before.clone() }));
     }
