@@ -332,7 +332,7 @@ fn writers_that_hold_runs_up_are_named() {
     let bed = Testbed::new("drain", 16, LARGE_CHUNK);
     let chunks: Vec<u64> = (0..LARGE_CHUNKS).map(|i| i * 7_919 % 1_021).collect();
     bed.write_snapshot(chunks.iter().map(|chunk| chunk * LARGE_CHUNK / 8), 3);
-    slow_cow_data(&bed, 400);
+    slow_cow_data(&bed, 600);
     let stop = AtomicBool::new(false);
     let found = thread::scope(|scope| {
         let stopper = StopOnDrop(&stop);

@@ -100,7 +100,7 @@ fn a_second_merge_of_the_same_origin() {
     let mut bed = Testbed::new("second", 16, 8);
     let sibling = bed.add_sibling(32, 8);
     bed.write_snapshot((0..150).map(|i| i * 3), 5);
-    bed.slow_down(2);
+    bed.slow_down(8);
     let mut running = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
     running.line_where(|line| line["type"] == "run");
     refused(&bed.dm(&sibling), &["already", "merge-ctl monitor"]);
