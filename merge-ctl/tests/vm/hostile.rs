@@ -214,7 +214,7 @@ fn a_merge_of_hostile_names_is_shown_harmless_and_completes() {
     let bed = Testbed::new("evil-run", 16, 8);
     bed.write_snapshot((0..150).map(|block| block * 3), 5);
     let content = bed.image("snap");
-    bed.slow_down(2);
+    bed.slow_down(10);
     let origin = Renamed::new(bed.dm("origin"), ORIGIN);
     let snapshot = Renamed::new(bed.dm("snap"), SNAPSHOT);
     let named = harmless::printable(&harmless::from_bytes(SNAPSHOT));
