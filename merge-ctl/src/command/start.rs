@@ -53,22 +53,10 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
     if let Some((host, origin)) = begun_by_another(&control, &options.snapshots)? {
         return onlook(control, &host, &origin, options, teller).await;
     }
-    let asks = !options.yes && !detached && io::stdin().is_terminal();
-    // Whoever is asked, and answers yes, has read which snapshots are lost.
-    let lose_siblings = options.lose_siblings || asks;
-    let mut read = Vec::new();
-    if asks || (options.detach && !detached) {
-        let host = plans::settled_host(&control, &options.snapshots)?;
-        let plans = plans::gate(&control, &host, &options.snapshots, lose_siblings)?;
-        if asks && !plans::confirmed(&plans)? {
-            eprintln!("merge-ctl: nothing was changed");
-            return Ok(Exit::Refused.into());
-        }
-        if options.detach && !detached {
-            return detach::detach(&plans, options, lose_siblings);
-        }
-        read = plans.into_iter().flat_map(|plan| plan.notes).collect();
-    }
+    let (read, lose_siblings) = match agree(&control, options)? {
+        Agreed::Here { read, lose_siblings } => (read, lose_siblings),
+        Agreed::Over(exit) => return Ok(exit),
+    };
     let mut signals = LeaveSignals::listen()?;
     if detached {
         signals = signals.deaf_to_hangup();
@@ -105,6 +93,42 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
         }
         return merge(options, output, &plans, watch, ready, signals, teller).await;
     }
+}
+
+/// What became of the look before anything is prepared.
+enum Agreed {
+    /// This process goes on.
+    Here {
+        /// Notes that were read with the question.
+        read: Vec<String>,
+        /// Whether other snapshots may be lost.
+        lose_siblings: bool,
+    },
+    /// It does not: nobody wants the merge, or another process sees to it.
+    Over(ExitCode),
+}
+
+/// Asks whoever can be asked, and hands over to a detached process where that is wanted.
+fn agree(control: &Control, options: &Start) -> anyhow::Result<Agreed> {
+    let detached = options.detached.is_some();
+    let asks = !options.yes && !detached && io::stdin().is_terminal();
+    let detaches = options.detach && !detached;
+    // Whoever is asked, and answers yes, has read which snapshots are lost.
+    let lose_siblings = options.lose_siblings || asks;
+    if !asks && !detaches {
+        return Ok(Agreed::Here { read: Vec::new(), lose_siblings });
+    }
+    let host = plans::settled_host(control, &options.snapshots)?;
+    let plans = plans::gate(control, &host, &options.snapshots, lose_siblings)?;
+    if asks && !plans::confirmed(&plans)? {
+        eprintln!("merge-ctl: nothing was changed");
+        return Ok(Agreed::Over(Exit::Refused.into()));
+    }
+    if detaches {
+        return detach::detach(&plans, options, lose_siblings).map(Agreed::Over);
+    }
+    let read = plans.into_iter().flat_map(|plan| plan.notes).collect();
+    Ok(Agreed::Here { read, lose_siblings })
 }
 
 /// Waits for a quiet moment; the exit status where it does not come.

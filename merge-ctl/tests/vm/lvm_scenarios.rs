@@ -2,16 +2,16 @@
 //! left alone by lvm2, one after the other, on top of one another. Every time the origin must hold what
 //! the snapshot held.
 
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::linear::Linear;
 use super::lvm::{VolumeGroup, kill_pollers, lvm, pollers};
 use super::merge_ctl::{Waiter, merge_ctl, wait};
-use super::testbed::{Throttled, dmsetup, run};
+use super::testbed::{Throttled, dmsetup};
 
 /// Begins a merge that goes on for as long as the throttle lives.
 fn begin_slowly(group: &VolumeGroup, snapshot: &str) -> Throttled {
@@ -218,27 +218,6 @@ fn hyphens_in_names_are_no_borders() {
     wait(&[&group.volume("sn-ap--1"), "--until", "merged", "--timeout", "60s"], 0);
     merge_ctl(&["finish", &origin]).expect(0);
     assert_merged(&group, "da-ta", "sn-ap--1", &content);
-}
-
-/// A linear device over the whole of another.
-struct Linear(&'static str);
-
-impl Linear {
-    fn over(below: &Path, name: &'static str) -> Self {
-        let sectors = run("blockdev", &["--getsz", below.to_str().unwrap()]);
-        let table = format!("0 {} linear {} 0", sectors.trim(), below.display());
-        dmsetup(&["create", name, "--table", &table]);
-        Self(name)
-    }
-}
-
-impl Drop for Linear {
-    fn drop(&mut self) {
-        let removed = Command::new("dmsetup").args(["remove", "--retry", self.0]).status();
-        if !removed.is_ok_and(|status| status.success()) {
-            eprintln!("{} could not be removed", self.0);
-        }
-    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod hooks;
 mod hostile;
 mod in_flight;
 mod leaving;
+mod linear;
 mod lvm;
 mod lvm_scenarios;
 mod merge_ctl;

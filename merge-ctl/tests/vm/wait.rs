@@ -1,6 +1,6 @@
 //! `merge-ctl wait` on merges by plain device-mapper: how soon it returns, and with what.
 
-use std::process::Command;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::explain::{
     LARGE_CHUNK, LARGE_CHUNKS, StopOnDrop, delay, slow_cow_data, write_into_old_chunks,
 };
+use super::linear::Linear;
 use super::merge_ctl::{Running, Waiter, merge_ctl, wait};
 use super::testbed::{Testbed, dmsetup, mix, ram_disk, run};
 
@@ -190,7 +191,7 @@ fn suspended_devices_are_stalls_that_are_named() {
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn a_stall_is_named_also_by_who_comes_later() {
-    let disk = Slow::new("waitlate-disk", &ram_disk());
+    let disk = Linear::over(Path::new(&ram_disk()), "waitlate-disk");
     let path = format!("/dev/mapper/{}", disk.0);
     let bed = Testbed::on_disks("waitlate", 16, 8, &path, &ram_disk());
     let running = begin(&bed, 20);
@@ -206,27 +207,6 @@ fn a_stall_is_named_also_by_who_comes_later() {
         ["in flight on waitlate-real", "copying"].iter().any(|words| detail.contains(words));
     assert!(is_named, "{said:#}");
     running.wait().expect(0);
-}
-
-/// A disk that can be made slow below the devices of a testbed.
-struct Slow(&'static str);
-
-impl Slow {
-    fn new(name: &'static str, below: &str) -> Self {
-        let sectors = run("blockdev", &["--getsz", below]);
-        let table = format!("0 {} linear {below} 0", sectors.trim());
-        dmsetup(&["create", name, "--table", &table]);
-        Self(name)
-    }
-}
-
-impl Drop for Slow {
-    fn drop(&mut self) {
-        let removed = Command::new("dmsetup").args(["remove", "--retry", self.0]).status();
-        if !removed.is_ok_and(|status| status.success()) {
-            eprintln!("{} could not be removed", self.0);
-        }
-    }
 }
 
 #[test]
