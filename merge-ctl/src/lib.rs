@@ -8,6 +8,7 @@
 pub mod calibrate;
 pub mod cost;
 pub mod dm;
+pub mod fold;
 pub mod guard;
 pub mod harmless;
 pub mod hooks;

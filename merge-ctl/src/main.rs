@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         if is_broken_pipe(&error) {
             return Exit::Error.into();
         }
-        eprintln!("merge-ctl: {}", exit::words(&error));
+        command::terminal::tell(&exit::words(&error));
         exit::of(&error).into()
     })
 }

@@ -13,6 +13,7 @@ use merge_ctl::merge::preflight::{self, Code, Finding, Obstacle, Plan, Refusal, 
 use merge_ctl::output::check::{self, Checked};
 
 use super::plans;
+use super::terminal;
 use crate::cli::Start;
 use crate::exit::Exit;
 
@@ -124,6 +125,7 @@ fn print(
         exit_status: exit as u8,
     };
     let text = if options.json { check::json(&checked) + "\n" } else { check::text(&checked) };
+    let text = if options.json { text.into() } else { terminal::for_stdout(&text) };
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the answer")?;
     Ok(exit)

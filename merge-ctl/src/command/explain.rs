@@ -18,6 +18,7 @@ use merge_ctl::store::{ForwardRuns, Source, Store};
 
 use super::live;
 use super::subject::{Content, Devices, Subject};
+use super::terminal;
 use crate::cli::Explain;
 use crate::exit::{Exit, NoMerge};
 
@@ -157,6 +158,7 @@ fn runs<S: Source>(store: &Store<S>, deadline: Option<Instant>) -> anyhow::Resul
 
 fn print(options: &Explain, explained: &Explained<'_>) -> anyhow::Result<()> {
     let text = if options.json { explain::json(explained) } else { explain::text(explained) };
+    let text = if options.json { text.into() } else { terminal::for_stdout(&text) };
     let mut out = io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush()).context("cannot write the answer")
 }

@@ -10,6 +10,7 @@ use merge_ctl::sample::Run;
 
 use super::dashboard::Dashboard;
 use super::followed::Followed;
+use super::terminal;
 use crate::cli::{Live, Output};
 
 /// One of the ways to show a merge.
@@ -196,7 +197,8 @@ impl Lines {
         if !self.json {
             // One after the other would read as one.
             let gap = if tab > 0 { "\n" } else { "" };
-            return print_block(&format!("{gap}{}", plain::summary(model)));
+            let summary = format!("{gap}{}", plain::summary(model));
+            return print_block(&terminal::for_stdout(&summary));
         }
         let next = [advice::next(model), advice::come_back(model).unwrap_or_default()];
         for line in next.iter().filter(|line| !line.is_empty()) {

@@ -26,5 +26,6 @@ pub(crate) mod resume;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod subject;
+pub(crate) mod terminal;
 pub(crate) mod throttle;
 pub(crate) mod wait;

@@ -13,6 +13,7 @@ use merge_ctl::safe_path;
 
 use super::attach;
 use super::check;
+use super::terminal;
 
 /// How often a device that is in use is looked at again.
 const SCAN_TRIES: u32 = 8;
@@ -115,7 +116,7 @@ pub(super) fn same_origin(one: &Plan<'_>, other: &Plan<'_>) -> Refusal {
 /// Asks whether the user means it.
 pub(super) fn confirmed(plans: &[Plan<'_>]) -> io::Result<bool> {
     let mut err = io::stderr().lock();
-    write!(err, "{}", question(plans))?;
+    write!(err, "{}", terminal::for_stderr(&question(plans)))?;
     err.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

@@ -24,6 +24,7 @@ use super::live::{self, LeaveSignals, Live};
 use super::plans;
 use super::quiet::{QuietWait, Waited, still_quiet};
 use super::resume;
+use super::terminal;
 use crate::cli::{Output, Start};
 use crate::exit::{self, Exit};
 
@@ -89,7 +90,7 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
             continue;
         }
         for note in plans.iter().flat_map(|plan| &plan.notes).filter(|note| !read.contains(*note)) {
-            eprintln!("merge-ctl: {note}");
+            terminal::tell(note);
         }
         return merge(options, output, &plans, watch, ready, signals, teller).await;
     }

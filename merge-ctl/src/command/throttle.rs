@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::followed::{Companion, exit_of};
 use super::live::{self, LeaveSignals};
 use super::monitor;
+use super::terminal;
 use crate::cli::{Command, Live, Output, Throttle};
 use crate::exit::{Blind, Exit, NoMerge, Usage};
 
@@ -215,12 +216,13 @@ impl AtWork {
         if self.json {
             return say(&output::json(model, &report, moment));
         }
-        say(&match moment {
+        let text = match moment {
             Moment::Begin(others) => output::begin(model, &report, others),
             Moment::Line => output::line(model, &report),
             Moment::NoEffect => output::no_effect(model).to_owned(),
             Moment::End(restored) => output::end(model, &report, restored),
-        })
+        };
+        say(&terminal::for_stdout(&text))
     }
 }
 

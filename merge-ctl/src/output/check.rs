@@ -8,8 +8,6 @@ use crate::merge::preflight::{Finding, Severity};
 use crate::output::json::SCHEMA;
 use crate::sample::Owner;
 
-/// Columns that a line may have.
-const WIDTH: usize = 88;
 /// Columns before the words.
 const INDENT: usize = 6;
 
@@ -36,7 +34,7 @@ impl Checked<'_> {
     }
 }
 
-/// For people. Several lines, the last of them with its newline.
+/// For people. Several long lines, the last of them with its newline.
 pub fn text(checked: &Checked<'_>) -> String {
     let snapshot = harmless::printable(checked.snapshot);
     let of = checked.origin.map(|origin| format!(" into {}", harmless::printable(origin)));
@@ -55,35 +53,15 @@ pub fn text(checked: &Checked<'_>) -> String {
     };
     let mut text = head + "\n";
     for finding in checked.findings {
-        let lead = format!("{:<INDENT$}", finding.severity.name());
-        let words = format!("{} [{}]", finding.words, finding.code.name());
-        paragraph(&mut text, &lead, &words);
+        let (severity, code) = (finding.severity.name(), finding.code.name());
+        let words = harmless::printable(&finding.words);
+        text.push_str(&format!("{severity:<INDENT$}{words} [{code}]\n"));
         if !finding.way_out.is_empty() {
-            paragraph(&mut text, &" ".repeat(INDENT), &finding.way_out);
+            let way_out = harmless::printable(&finding.way_out);
+            text.push_str(&format!("{:INDENT$}{way_out}\n", ""));
         }
     }
     text
-}
-
-/// Words broken into lines; the first begins with `lead`, the others with as many blanks.
-fn paragraph(text: &mut String, lead: &str, words: &str) {
-    let mut line = lead.to_owned();
-    let mut is_empty = true;
-    for word in human::words(words).iter().map(|word| harmless::printable(word)) {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            text.push_str(&line);
-            text.push('\n');
-            line = " ".repeat(lead.chars().count());
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(&word);
-        is_empty = false;
-    }
-    text.push_str(&line);
-    text.push('\n');
 }
 
 /// For programs: one object without its newline.
@@ -149,7 +127,6 @@ mod tests {
                      warn  word";
         assert!(text.starts_with(begin), "{text}");
         assert!(text.ends_with("note  It is full of \\x1b[31m. [fill]\n"), "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         let none = super::text(&checked(&[]));
         assert_eq!(none, "vg/snap into vg/data: nothing stands against the merge.\n");
     }

@@ -149,7 +149,7 @@ impl Layout {
     }
 
     /// From one area to the next, in chunks.
-    const fn stride(self) -> u64 {
+    pub const fn stride(self) -> u64 {
         self.exceptions_per_area() as u64 + 1
     }
 

@@ -1,5 +1,6 @@
 //! `start --check` finds all there is to know at once, and changes nothing.
 
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::lvm::{VolumeGroup, lvm};
 use super::merge_ctl::merge_ctl;
-use super::testbed::{Testbed, dmsetup, ram_disk, run};
+use super::testbed::{AlignedBuffer, BLOCK, Testbed, dmsetup, open_direct, ram_disk, run};
 
 /// What `start --check --json` says, with its exit status; nothing may have changed.
 fn check(arguments: &[&str]) -> (i32, Value) {
@@ -74,6 +75,25 @@ fn all_obstacles_are_told_at_once() {
 
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
+fn a_cow_device_that_was_overwritten_is_noticed() {
+    for (name, at_bytes) in [("chk-head", 0), ("chk-area", 258 * 4096)] {
+        let bed = Testbed::new(name, 16, 8);
+        bed.write_snapshot(0..700, 3);
+        let promised = bed.image("snap");
+        let origin = bed.image("origin");
+        let mut zeroes = AlignedBuffer::new(BLOCK);
+        open_direct(&bed.path("cow")).write_all_at(zeroes.as_mut(), at_bytes).unwrap();
+        let (code, value) = check(&[&bed.dm("snap")]);
+        assert_eq!(code, 8, "{value}");
+        assert_eq!(codes(&value, "stop"), ["store-damaged"], "{value}");
+        merge_ctl(&["start", "--yes", &bed.dm("snap")]).expect(8);
+        // The kernel still knows: nothing is lost yet.
+        assert!(bed.image("snap") == promised && bed.image("origin") == origin);
+    }
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
 fn nobody_loses_a_sibling_unasked() {
     let mut bed = Testbed::new("chk-sib", 16, 8);
     let small = bed.add_sibling_on(20 * 8, 8, 'P');
@@ -102,10 +122,10 @@ fn a_sibling_that_has_the_chunks_already_keeps() {
     // Both take the same sixty chunks of the origin; the sibling has room for no more.
     let sibling = bed.add_sibling_on(64 * 8, 8, 'P');
     let origin = bed.open("origin");
-    let mut buffer = super::testbed::AlignedBuffer::new(4096);
+    let mut buffer = AlignedBuffer::new(BLOCK);
     for block in 0..60_u64 {
         super::testbed::stamp(buffer.as_mut(), 9, block);
-        std::os::unix::fs::FileExt::write_all_at(&origin, buffer.as_mut(), block * 4096).unwrap();
+        origin.write_all_at(buffer.as_mut(), block * 4096).unwrap();
     }
     drop(origin);
     let (code, value) = check(&["--yes", &bed.dm("snap")]);

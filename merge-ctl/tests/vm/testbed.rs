@@ -4,12 +4,14 @@
 //! gone when the testbed is dropped, also after a panic.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use merge_ctl::merge::journal;
 
 /// Bytes in a sector.
 pub(crate) const SECTOR: u64 = 512;
@@ -187,8 +189,21 @@ impl Testbed {
     }
 }
 
+impl Testbed {
+    /// A merge that a test left unfinished is nobody's to resume.
+    fn forget_journal(&self) {
+        match std::fs::remove_file(journal::path_of(&self.dm("origin"))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                eprintln!("testbed: the journal of {} stays: {error}", self.dm("origin"));
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Drop for Testbed {
     fn drop(&mut self) {
+        self.forget_journal();
         // Whatever state a test left: what lies above goes first, and a failure to remove what is
         // no longer there is none.
         let mut devices = vec!["origin".to_owned(), "snap".to_owned()];

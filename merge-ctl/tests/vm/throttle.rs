@@ -316,7 +316,7 @@ fn a_loop_holds_a_target_that_can_be_held() {
     let (without, with, story) = thread::scope(|scope| {
         let stopper = StopOnDrop(&stop);
         scope.spawn(|| write_steadily(&origin, 0, 13_000..13_500, limit, &stop, &counts));
-        let (without, ()) = slow_share(&counts, || thread::sleep(Duration::from_secs(3)));
+        let (without, ()) = slow_share(&counts, || thread::sleep(Duration::from_secs(5)));
         let arguments = ["--write-latency", "25ms", "--percentile", "90", "--output", "json"];
         let mut throttle = Running::start(&[&["throttle", "loop-origin"], &arguments[..]].concat());
         throttle.line_where(|line| line["throttling"]["doing"] == "slowing");
@@ -343,7 +343,7 @@ fn a_loop_holds_a_target_that_can_be_held() {
     assert_eq!(knob(), 100);
     merge.wait().expect(0);
     drop((origin, devices));
-    assert!(without > 0.12, "the merge does not disturb the writes: {without}");
+    assert!(without > 0.05, "the merge does not disturb the writes: {without}");
     assert!(with < without * 0.6, "{with} beside {without}");
     let slowed = |line: &&Value| line["percent"].as_u64().unwrap() < 100;
     assert!(story.of_type("throttling").filter(slowed).count() > 5);

@@ -4,7 +4,7 @@
 use crate::dm::holders::Holders;
 use crate::lvm::lvm2::Volume;
 use crate::plan::siblings::SiblingPlan;
-use crate::units::DeviceNumber;
+use crate::units::{DeviceNumber, Sectors};
 
 /// All facts.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Facts {
     pub state: Option<StateDirectory>,
     /// The kernel's throttle in percent.
     pub throttle_percent: Option<u32>,
+    /// What the COW device holds; none where not read.
+    pub store: Option<StoreView>,
     /// What a merge does to the siblings, counted from the exceptions; none where not counted.
     pub siblings: Option<Vec<SiblingPlan>>,
     /// What will not be seen of the merge, in sentences.
@@ -55,6 +57,26 @@ pub struct Below {
     pub read_only: bool,
     /// Its smallest write, in bytes; none where not known.
     pub block_bytes: Option<u64>,
+}
+
+/// What the exception store on the COW device looks like, beside what the kernel has in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreView {
+    /// All that the kernel knows is there.
+    Sound,
+    /// There is none: zeroes where its header should be.
+    New,
+    /// It says of itself that it is not valid.
+    Invalid,
+    /// It cannot be right, or cannot be read, for this reason.
+    Damaged(String),
+    /// Exceptions that the kernel has are missing.
+    Behind {
+        /// Metadata and data on the device, as the status line counts them.
+        on_disk: Sectors,
+        /// What the status line says.
+        in_kernel: Sectors,
+    },
 }
 
 /// What LVM's metadata says.

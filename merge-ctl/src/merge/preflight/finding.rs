@@ -72,6 +72,8 @@ codes! {
     StatusUnknown = "status-unknown",
     /// The COW device is nearly full.
     NearlyFull = "nearly-full",
+    /// The COW device does not hold the exceptions that the kernel has in memory.
+    StoreDamaged = "store-damaged",
     /// How much there is to merge.
     Fill = "fill",
     /// There is nothing to merge.

@@ -4,7 +4,9 @@
 //!
 //! Sources: `/sys/dev/block`, `/proc/self/status`, `/lib/modules`, lvm2, the COW devices.
 
+mod bounded;
 mod counting;
+mod exceptions;
 mod privilege;
 
 use std::fs;
@@ -47,6 +49,7 @@ pub fn all(control: &Control, host: &Host, device: &Device) -> Facts {
         facts.state = Some(state_directory());
     }
     if !suspended {
+        facts.store = exceptions::look(device, COUNTING);
         match counting::siblings(host, device, COUNTING) {
             Ok(siblings) => facts.siblings = siblings,
             Err(why) => facts.not_known.push(why),

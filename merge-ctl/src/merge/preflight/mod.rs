@@ -133,7 +133,7 @@ pub fn examine<'a>(host: &'a Host, device: &'a Device, facts: &Facts) -> Report<
             return Report::new(found, None);
         }
     };
-    found.extend(store::look(host, device, args));
+    found.extend(store::look(host, device, args, facts));
     found.extend(rest::look(host, device, args, facts));
     found.extend(users::of_snapshot(device, facts));
     found.extend(siblings::look(host, device, args, facts));

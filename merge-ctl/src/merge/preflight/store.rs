@@ -1,6 +1,7 @@
 //! Whether the exceptions can be merged, and how many there are.
 
-use super::{Code, Finding};
+use super::facts::StoreView;
+use super::{Code, Facts, Finding};
 use crate::dm::{Device, Host, SnapshotArgs, SnapshotStatus, Usage};
 use crate::human;
 use crate::lvm::names;
@@ -10,8 +11,13 @@ use crate::units::Sectors;
 /// From this fill on, writes that come before the merge could make the snapshot invalid.
 const NEARLY_FULL: f64 = 0.95;
 
-/// What its status says.
-pub(super) fn look(host: &Host, device: &Device, args: &SnapshotArgs) -> Vec<Finding> {
+/// What its status says, and its COW device.
+pub(super) fn look(
+    host: &Host,
+    device: &Device,
+    args: &SnapshotArgs,
+    facts: &Facts,
+) -> Vec<Finding> {
     let label = device.label();
     let mut found = Vec::new();
     if !args.persistence.is_on_disk() {
@@ -27,6 +33,8 @@ pub(super) fn look(host: &Host, device: &Device, args: &SnapshotArgs) -> Vec<Fin
     }
     let merged_into = args.real.number().and_then(|real| host.origin_over(real));
     found.extend(status(device, merged_into.unwrap_or(device)));
+    let cow = args.cow.number().map_or_else(|| args.cow.to_string(), |cow| host.label_of(cow));
+    found.extend(facts.store.as_ref().and_then(|view| on_disk(device, &cow, view)));
     found.into_iter().map(|finding| finding.about(label.clone())).collect()
 }
 
@@ -76,6 +84,34 @@ fn status(device: &Device, origin: &Device) -> Vec<Finding> {
         ),
     };
     vec![stop]
+}
+
+/// A merge reads the exceptions from the COW device, whatever the kernel has in memory.
+fn on_disk(device: &Device, cow: &str, view: &StoreView) -> Option<Finding> {
+    let what = match view {
+        StoreView::Sound => return None,
+        StoreView::New => "holds no exception store (zeroes where its header should be)".to_owned(),
+        StoreView::Invalid => "holds an exception store that is marked invalid".to_owned(),
+        StoreView::Damaged(why) => format!("holds an exception store that cannot be right: {why}"),
+        StoreView::Behind { on_disk, in_kernel } => format!(
+            "holds {} of the {} that the kernel counts",
+            human::bytes(on_disk.bytes()),
+            human::bytes(in_kernel.bytes())
+        ),
+    };
+    let label = device.label();
+    Some(Finding::stop(
+        Code::StoreDamaged,
+        format!(
+            "{cow}, the COW device of {label}, {what}. A merge reads it anew, and what is not there \
+             is not merged."
+        ),
+        format!(
+            "The kernel still knows the exceptions: copy what you need from {label} elsewhere while \
+             it is active, and do not deactivate it before. If somebody is writing to it just now, \
+             try again when it is quiet."
+        ),
+    ))
 }
 
 fn fill(device: &Device, usage: &Usage) -> Vec<Finding> {

@@ -1,6 +1,6 @@
 //! Preflight on pictures made by hand.
 
-use super::facts::{Below, LvmView, MergeTarget, Privilege, StateDirectory};
+use super::facts::{Below, LvmView, MergeTarget, Privilege, StateDirectory, StoreView};
 use super::*;
 use crate::dm::SnapshotStatus;
 use crate::dm::holders::Holder;
@@ -422,4 +422,21 @@ fn every_code_is_documented() {
         .collect();
     let codes: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
     assert_eq!(documented, codes);
+}
+
+#[test]
+fn a_store_that_lacks_what_the_kernel_has_stops_the_merge() {
+    let host = picture();
+    let stops = |store| {
+        let facts = Facts { store: Some(store), ..Facts::default() };
+        let report = examine(&host, host.by_name("snap").unwrap(), &facts);
+        report.of_severity(Severity::Stop).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(stops(StoreView::Sound).is_empty());
+    let behind = StoreView::Behind { on_disk: Sectors(16), in_kernel: Sectors(64) };
+    let damaged = StoreView::Damaged("entry 3 names no chunk".into());
+    for view in [StoreView::New, StoreView::Invalid, damaged, behind] {
+        let [only] = &stops(view.clone())[..] else { panic!("{view:?}") };
+        assert!(only.contains("cow") && only.contains("do not deactivate"), "{only}");
+    }
 }

@@ -1,0 +1,33 @@
+//! What is printed for people, folded to the terminal that shows it; a file gets long lines.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+use merge_ctl::fold::fold;
+
+/// Narrower than this, folding helps nobody.
+const LEAST_COLUMNS: u16 = 20;
+
+/// The text for standard output.
+pub(crate) fn for_stdout(text: &str) -> Cow<'_, str> {
+    fitted(text, io::stdout().is_terminal())
+}
+
+/// Tells on standard error, under the program's name.
+pub(crate) fn tell(words: &str) {
+    // Whoever read it may be gone; then nobody is to be told that either.
+    let _ = writeln!(io::stderr(), "{}", for_stderr(&format!("merge-ctl: {words}")));
+}
+
+/// The text for standard error.
+pub(crate) fn for_stderr(text: &str) -> Cow<'_, str> {
+    fitted(text, io::stderr().is_terminal())
+}
+
+fn fitted(text: &str, terminal: bool) -> Cow<'_, str> {
+    let columns = terminal.then(|| crossterm::terminal::size().ok()).flatten();
+    match columns {
+        Some((columns, _)) if columns >= LEAST_COLUMNS => fold(text, columns.into()).into(),
+        _ => text.into(),
+    }
+}
