@@ -1,5 +1,6 @@
 //! The command line as clap reads it. Manual pages and completions are made from these types.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -173,7 +174,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Start {
     /// The snapshots to merge
-    #[arg(value_name = "SNAPSHOT", required = true,
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "cow_device",
           help = format!("The snapshot to merge, {NAMES}; or several of different origins"))]
     pub(crate) snapshots: Vec<String>,
     /// Do not ask before the merge begins
@@ -204,9 +205,45 @@ pub(crate) struct Start {
     /// With --check, print one JSON object
     #[arg(long, requires = "check")]
     pub(crate) json: bool,
+    /// Whether to merge without the kernel, and how.
+    #[command(flatten)]
+    pub(crate) offline: Offline,
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,
+}
+
+/// A merge by merge-ctl's own engine.
+#[derive(Debug, Args)]
+pub(crate) struct Offline {
+    /// Copy everything here, at the speed of the devices, while nobody uses the origin, instead of
+    /// letting the kernel merge one run at a time
+    ///
+    /// The origin and the snapshot must be unused, and the origin has no other snapshots. Ctrl-C stops
+    /// it; what is left is merged by the kernel then.
+    #[arg(long, conflicts_with_all = ["when_quiet", "lose_siblings"])]
+    pub(crate) offline: bool,
+    /// Read back all that was copied, and compare it, before the exceptions are cleared
+    #[arg(long, requires = "offline")]
+    pub(crate) verify: bool,
+    /// Copy no more than this many bytes a second: 100MiB
+    #[arg(long, value_name = "BYTES", value_parser = byte_count, requires = "offline")]
+    pub(crate) bandwidth: Option<NonZeroU64>,
+    /// Memory to use: 256MiB
+    #[arg(long, value_name = "BYTES", value_parser = byte_count, requires = "offline")]
+    pub(crate) memory: Option<NonZeroU64>,
+    /// How many requests may be under way at once
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=4096), requires = "offline")]
+    pub(crate) requests: Option<u32>,
+    /// Without device-mapper: merge into this device or file
+    #[arg(long, value_name = "PATH", requires_all = ["offline", "cow_device"])]
+    pub(crate) origin_device: Option<PathBuf>,
+    /// Without device-mapper: the device or file with the exceptions
+    #[arg(long, value_name = "PATH", requires_all = ["offline", "origin_device"], conflicts_with = "snapshots")]
+    pub(crate) cow_device: Option<PathBuf>,
+    /// Only say what would be done, and change nothing
+    #[arg(long, requires = "offline")]
+    pub(crate) dry_run: bool,
 }
 
 /// When to begin a merge.
@@ -625,6 +662,11 @@ fn bytes(text: &str) -> Result<f64, String> {
     ];
     let text = text.strip_suffix("/s").unwrap_or(text);
     with_unit(text, &UNITS, "give bytes a second with a unit: 100MiB, 1.5GB or 800KiB")
+}
+
+/// A number of bytes with its unit, whole and not 0.
+fn byte_count(text: &str) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(bytes(text)? as u64).ok_or_else(|| "give a byte at least".to_owned())
 }
 
 fn with_unit(text: &str, units: &[(&str, f64)], help: &str) -> Result<f64, String> {

@@ -16,6 +16,7 @@ pub mod human;
 pub mod lvm;
 pub mod merge;
 pub mod model;
+pub mod offline;
 pub mod output;
 pub mod plan;
 pub mod planner;

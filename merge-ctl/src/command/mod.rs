@@ -17,6 +17,7 @@ pub(crate) mod live;
 pub(crate) mod lookout;
 pub(crate) mod monitor;
 pub(crate) mod new_file;
+pub(crate) mod offline;
 pub(crate) mod plan;
 pub(crate) mod plans;
 pub(crate) mod quiet;

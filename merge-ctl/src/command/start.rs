@@ -21,6 +21,7 @@ use super::detach::{self, News, Teller};
 use super::face::Face;
 use super::followed::Followed;
 use super::live::{self, LeaveSignals, Live};
+use super::offline;
 use super::plans;
 use super::quiet::{QuietWait, Waited, still_quiet};
 use super::resume;
@@ -32,6 +33,9 @@ use crate::exit::{self, Exit};
 pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     if options.check {
         return check::run(options);
+    }
+    if options.offline.offline {
+        return offline::run(options).await;
     }
     let Some(socket) = &options.detached else {
         return start(options, &mut Teller::default()).await;
