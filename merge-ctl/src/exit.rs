@@ -106,8 +106,8 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if let Some(lease) = lease_error(error) {
         return of_lease(lease);
     }
-    if let Some(offline) = error.chain().find_map(|cause| cause.downcast_ref()) {
-        return of_offline(offline);
+    if let Some(engine) = error.chain().find_map(|cause| cause.downcast_ref::<OfflineError>()) {
+        return of_engine(engine);
     }
     if needs_another_hand(error) {
         return Exit::Refused;
@@ -140,21 +140,28 @@ fn of_lease(error: &LeaseError) -> Exit {
     }
 }
 
-/// Nothing was changed where a device is in use, or is not what it was taken for.
-fn of_offline(error: &OfflineError) -> Exit {
+/// Of the offline merge engine: what could not be opened, or holds no store, was not touched.
+fn of_engine(error: &OfflineError) -> Exit {
     match error {
         OfflineError::Open { source, .. } => match source.kind() {
-            io::ErrorKind::ResourceBusy => Exit::Refused,
             io::ErrorKind::PermissionDenied => Exit::Missing,
-            _ => Exit::Error,
+            io::ErrorKind::NotFound => Exit::Usage,
+            _ => Exit::Refused,
         },
-        OfflineError::Same(_) | OfflineError::Blocks { .. } => Exit::Refused,
-        OfflineError::Store { .. }
-        | OfflineError::NoStore(_)
-        | OfflineError::Invalid(_)
-        | OfflineError::Io { .. }
-        | OfflineError::Differs { .. } => Exit::Failed,
-        OfflineError::Resource { .. } => Exit::Missing,
+        OfflineError::NoStore(_) | OfflineError::Same(_) | OfflineError::Blocks { .. } => {
+            Exit::Refused
+        }
+        OfflineError::Store { source, .. } => match source {
+            StoreError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::Missing
+            }
+            StoreError::NotAStore { .. } | StoreError::TooSmall { .. } => Exit::Refused,
+            _ => Exit::Failed,
+        },
+        OfflineError::Resource { .. } => Exit::Error,
+        OfflineError::Invalid(_) | OfflineError::Io { .. } | OfflineError::Differs { .. } => {
+            Exit::Failed
+        }
     }
 }
 
@@ -191,9 +198,10 @@ mod tests {
         let exit = |error: OfflineError| of(&anyhow::Error::new(error).context("while merging"));
         assert_eq!(exit(open(io::ErrorKind::ResourceBusy)), Exit::Refused);
         assert_eq!(exit(open(io::ErrorKind::PermissionDenied)), Exit::Missing);
-        assert_eq!(exit(open(io::ErrorKind::NotFound)), Exit::Error);
+        assert_eq!(exit(open(io::ErrorKind::NotFound)), Exit::Usage);
         assert_eq!(exit(OfflineError::Same("x".to_owned())), Exit::Refused);
-        assert_eq!(exit(OfflineError::NoStore("x".to_owned())), Exit::Failed);
+        assert_eq!(exit(OfflineError::NoStore("x".to_owned())), Exit::Refused);
+        assert_eq!(exit(OfflineError::Invalid("x".to_owned())), Exit::Failed);
         let (device, act) = ("x".to_owned(), merge_ctl::offline::Act::Write);
         let (at, source) = (merge_ctl::units::Sectors(8), io::ErrorKind::StorageFull.into());
         assert_eq!(exit(OfflineError::Io { device, act, at, source }), Exit::Failed);
