@@ -25,7 +25,7 @@ pub mod thresholds;
 mod tests;
 
 pub use finding::{Figure, Finding, Value};
-pub use outlook::{Outlook, outlook};
+pub use outlook::{Outlook, before, outlook};
 
 use super::{Model, State};
 use measured::Measured;
