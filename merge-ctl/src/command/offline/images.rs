@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use merge_ctl::harmless;
 use merge_ctl::offline::{Devices, Outcome, Target};
 
-use super::follow::{Subject, follow};
+use super::follow::{Subject, Whose, follow};
 use crate::cli::Start;
 use crate::exit::Exit;
 
@@ -17,7 +17,8 @@ pub(super) async fn run(origin: &Path, cow: &Path, options: &Start) -> anyhow::R
         origin: Target::open(origin, origin_label.clone())?,
         cow: Target::open(cow, cow_label)?,
     };
-    let subject = Subject { origin: origin_label, snapshot: None };
+    let whose = Whose::Images;
+    let subject = Subject { origin: origin_label, dm_name: None, snapshot: None, whose };
     Ok(match follow(&subject, devices, options).await? {
         Outcome::Merged(_) => Exit::Done.into(),
         Outcome::Stopped => Exit::StillMerging.into(),
