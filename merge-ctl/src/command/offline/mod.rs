@@ -3,6 +3,7 @@
 //! Three sorts of merges come here, each with its own order of things around the engine: volumes of
 //! LVM, devices of device-mapper, and images without either.
 
+mod census;
 mod follow;
 mod images;
 mod lvm;
@@ -25,6 +26,9 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     }
     let control = Control::open()?;
     let host = plans::settled_host(&control, &options.snapshots)?;
+    for snapshot in &options.snapshots {
+        raw::begun_before(&host, snapshot)?;
+    }
     let plans = plans::gate(&control, &host, &options.snapshots, false)?;
     let [plan] = &plans[..] else {
         anyhow::bail!("one snapshot at a time is merged offline: name one");
