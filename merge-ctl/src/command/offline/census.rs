@@ -1,13 +1,11 @@
 //! What an offline merge would copy, counted without changing anything.
 
 use std::fmt;
-use std::path::Path;
 
-use anyhow::Context;
 use merge_ctl::human;
 use merge_ctl::offline::OfflineError;
 use merge_ctl::plan::extents::Extents;
-use merge_ctl::store::{FileSource, Opened, Store};
+use merge_ctl::store::{Opened, Source, Store};
 use merge_ctl::units::Sectors;
 
 /// See the module.
@@ -24,16 +22,16 @@ pub(super) struct Census {
 }
 
 impl Census {
-    /// Reads the store on `cow`, called `label`, which is to be merged into an origin of this size.
+    /// Reads the store on a COW device, called `label`, which is to be merged into an origin of this
+    /// size.
     pub(super) fn of(
-        cow: &Path,
+        cow: impl Source,
         label: &str,
         origin: Sectors,
         memory_bytes: u64,
     ) -> anyhow::Result<Self> {
         let unreadable = |source| OfflineError::Store { cow: label.to_owned(), source };
-        let source = FileSource::open(cow).with_context(|| format!("{label} cannot be read"))?;
-        let store = match Store::open(source, Some(origin)).map_err(unreadable)? {
+        let store = match Store::open(cow, Some(origin)).map_err(unreadable)? {
             Opened::Usable(store) => store,
             Opened::New => return Err(OfflineError::NoStore(label.to_owned()).into()),
             Opened::Invalid => return Err(OfflineError::Invalid(label.to_owned()).into()),

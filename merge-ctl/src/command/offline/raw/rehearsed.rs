@@ -11,6 +11,7 @@ use merge_ctl::merge::journal;
 use merge_ctl::merge::preflight::Plan;
 use merge_ctl::merge::rehearsal;
 use merge_ctl::merge::{finish, recording};
+use merge_ctl::store::FileSource;
 
 use super::super::super::terminal;
 use super::super::census::Census;
@@ -66,5 +67,6 @@ fn label(host: &Host, device: &DeviceRef) -> anyhow::Result<String> {
 fn census(plan: &Plan<'_>, label: &str, options: &Start) -> anyhow::Result<Census> {
     let path = plan.args.cow.number().and_then(nodes::kernel_path);
     let path = path.with_context(|| format!("{label} has no node"))?;
-    Census::of(&path, label, plan.origin.size(), engine(options).memory_bytes)
+    let source = FileSource::open(&path)?;
+    Census::of(source, label, plan.origin.size(), engine(options).memory_bytes)
 }
