@@ -2,7 +2,7 @@
 //! killed when; nobody uses it meanwhile; and nothing that is in use is touched.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -213,6 +213,19 @@ fn a_mounted_origin_is_refused() {
     run("umount", &["/tmp/off-mounted"]);
 }
 
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn two_at_once_do_no_harm() {
+    let (bed, promised) = bed("off-race", 300);
+    bed.slow_down(2);
+    let both = [start(&bed), start(&bed)].map(|it| std::thread::spawn(move || it.wait()));
+    let codes = both.map(|running| running.join().unwrap().code);
+    assert!(codes.contains(&0), "{codes:?}");
+    // Seen as being merged already, or as gone.
+    assert!(codes.iter().all(|code| [0, 2, 8].contains(code)), "{codes:?}");
+    finished(&bed, &promised);
+}
+
 /// Nobody sees half a merge, or writes into it, and nobody begins another.
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
@@ -227,13 +240,9 @@ fn meanwhile_nobody_can_use_it() {
         assert_eq!(write.raw_os_error(), Some(5), "{what}: {write}");
     }
     for what in ["real", "cow"] {
-        let options = std::fs::File::options().read(true).write(true).clone();
-        let mut options = options;
-        std::os::unix::fs::OpenOptionsExt::custom_flags(
-            &mut options,
-            rustix::fs::OFlags::EXCL.bits() as i32,
-        );
-        let error = options.open(bed.path(what)).unwrap_err();
+        let flags = rustix::fs::OFlags::EXCL.bits() as i32;
+        let mut options = std::fs::File::options();
+        let error = options.read(true).custom_flags(flags).open(bed.path(what)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceBusy, "{what}: {error}");
     }
     let second = merge_ctl(&[&OFFLINE[..], &[&bed.dm("snap")]].concat()).expect(8);

@@ -43,6 +43,7 @@ pub(super) async fn run(origin: &Path, cow: &Path, options: &Start) -> anyhow::R
     look(&origin, &cow)?;
     let memory_bytes = super::engine(options).memory_bytes;
     if options.offline.dry_run {
+        super::for_people(options)?;
         return dry_run(&origin, &cow, options, memory_bytes);
     }
     let devices = Devices {

@@ -16,7 +16,8 @@ use merge_ctl::merge::preflight::Way;
 use merge_ctl::offline::Options;
 
 use super::plans;
-use crate::cli::Start;
+use crate::cli::{Output, Start};
+use crate::exit::Usage;
 
 /// Merges offline.
 pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
@@ -36,6 +37,14 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     match &plan.way {
         Way::Lvm { .. } => lvm::run(&control, &host, plan, options).await,
         Way::DeviceMapper(_) => raw::run(&control, &host, plan, options).await,
+    }
+}
+
+/// A program must not take what a dry run says for the stream that it asked for.
+fn for_people(options: &Start) -> Result<(), Usage> {
+    match options.live.output {
+        Some(Output::Json) => Err(Usage("a dry run speaks in words: not --output json".to_owned())),
+        _ => Ok(()),
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     refusals::look(host, plan)?;
     if options.offline.dry_run {
+        super::for_people(options)?;
         return rehearsed::print(host, plan, handover(plan)?, options);
     }
     if !options.yes && io::stdin().is_terminal() && !plans::confirmed(std::slice::from_ref(plan))? {
@@ -57,19 +58,13 @@ pub(super) async fn run(
     // Only now does the kernel let go of them.
     let devices = match devices(raw.record(), host) {
         Ok(devices) => devices,
-        Err(error) => {
-            raw.drive_under(guard, &Goal::Rest, "undone", control)?;
-            return Err(undone(raw, control, error));
-        }
+        Err(error) => return Err(back_out(raw, guard, control, error)),
     };
     let guard = match raw.advance_under(guard, Phase::Merging) {
         Ok(guard) => guard,
         Err((guard, error)) => {
             drop(devices);
-            // Nothing was copied yet, whatever the journal says by now.
-            raw.journal().advance(Phase::Starting)?;
-            raw.drive_under(guard, &Goal::Rest, "undone", control)?;
-            return Err(undone(raw, control, error));
+            return Err(back_out(raw, guard, control, error));
         }
     };
     let ending = match follow(&subject, devices, options).await {
@@ -126,6 +121,21 @@ fn devices(record: &Record, host: &Host) -> anyhow::Result<Devices> {
         Ok::<_, anyhow::Error>(Target::open(&path, host.label_of(dev))?)
     };
     Ok(Devices { origin: open(&args.real)?, cow: open(&args.cow)? })
+}
+
+/// Brings both devices back, before the engine has begun.
+fn back_out(mut raw: Raw, guard: Guard, control: &Control, error: anyhow::Error) -> anyhow::Error {
+    // Nothing was copied yet, whatever the journal says by now. Where it cannot be told otherwise, the
+    // kernel merges, which is right too.
+    if raw.record().phase != Phase::Starting
+        && let Err(also) = raw.journal().advance(Phase::Starting)
+    {
+        eprintln!("merge-ctl: {}", exit::words(&also.into()));
+    }
+    if let Err(also) = raw.drive_under(guard, &Goal::Rest, "undone", control) {
+        eprintln!("merge-ctl: {}", exit::words(&also));
+    }
+    undone(raw, control, error)
 }
 
 /// An error, after which there is nothing to resume where all is as it was.

@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use merge_ctl::dm::holders::{Holder, holders_of};
 use merge_ctl::harmless;
@@ -11,12 +13,21 @@ use merge_ctl::units::DeviceNumber;
 
 use super::identity::{FileId, Identity, shown_by};
 
-/// Refuses what anybody uses, with names.
+/// How often an image that is in use is looked at again.
+const SCAN_TRIES: u32 = 8;
+/// Between two such looks.
+const SCAN_PAUSE: Duration = Duration::from_millis(200);
+
+/// Refuses what anybody uses, with names; who only scans it is gone in a moment.
 pub(super) fn refuse(identity: &Identity, label: &str) -> Result<(), Refusal> {
-    let users = match identity {
-        Identity::Device { dev, .. } => of_device(*dev),
-        Identity::File(file) => of_file(*file),
-    };
+    let mut users = users_of(identity);
+    for _ in 1..SCAN_TRIES {
+        if users.is_empty() {
+            return Ok(());
+        }
+        thread::sleep(SCAN_PAUSE);
+        users = users_of(identity);
+    }
     if users.is_empty() {
         return Ok(());
     }
@@ -25,6 +36,13 @@ pub(super) fn refuse(identity: &Identity, label: &str) -> Result<(), Refusal> {
         reason: format!("{label} is in use: {}.", users.join("; ")),
         way_out: "Whoever uses it would see half a merge, or spoil it: stop that first.".to_owned(),
     })
+}
+
+fn users_of(identity: &Identity) -> Vec<String> {
+    match identity {
+        Identity::Device { dev, .. } => of_device(*dev),
+        Identity::File(file) => of_file(*file),
+    }
 }
 
 /// Of a device, and of its partitions.
@@ -75,11 +93,11 @@ fn processes_with(file: FileId) -> Vec<Holder> {
         Some((pid, entry.path()))
     });
     let holder = |(pid, directory): (u32, PathBuf)| {
-        let open = fs::read_dir(directory.join("fd")).into_iter().flatten().flatten();
+        let mut open = fs::read_dir(directory.join("fd")).into_iter().flatten().flatten();
         let is_it = |fd: fs::DirEntry| {
             fs::metadata(fd.path()).is_ok_and(|metadata| FileId::of(&metadata) == file)
         };
-        let has = pid != std::process::id() && open.map(is_it).any(|is_it| is_it);
+        let has = pid != std::process::id() && open.any(is_it);
         // A process may end at any moment.
         let comm = || fs::read_to_string(directory.join("comm")).unwrap_or_default();
         has.then(|| Holder::Process { comm: comm().trim_end().to_owned(), pid })

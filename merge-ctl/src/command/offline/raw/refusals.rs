@@ -1,7 +1,7 @@
 //! What an offline merge of plain device-mapper refuses beyond what every merge does: devices that
 //! anybody has open, and origins with other snapshots.
 
-use merge_ctl::dm::{Device, Host, holders};
+use merge_ctl::dm::{Device, DeviceRef, Host, holders};
 use merge_ctl::harmless::{argument, printable};
 use merge_ctl::merge::journal::{self, Phase, Record};
 use merge_ctl::merge::preflight::{Obstacle, Plan, Refusal};
@@ -17,7 +17,7 @@ pub(super) fn look(host: &Host, plan: &Plan<'_>) -> Result<(), Refusal> {
             return Err(open(device, &users(device.info.dev)));
         }
     }
-    for below in [&plan.args.real, &plan.args.cow].into_iter().filter_map(|it| it.number()) {
+    for below in [&plan.args.real, &plan.args.cow].into_iter().filter_map(DeviceRef::number) {
         others_above(host, plan, below)?;
     }
     Ok(())
