@@ -10,6 +10,7 @@ mod rehearsed;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use merge_ctl::dm::{Control, DeviceRef, Host, nodes};
@@ -25,13 +26,16 @@ use merge_ctl::offline::{Devices, Merged, OfflineError, Outcome, Target};
 use merge_ctl::state::State;
 
 pub(super) use self::refusals::begun_before;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+
 use super::super::attach::{self, Turn};
 use super::super::begin::{is_undone, journal_of};
 use super::super::raw::Raw;
 use super::super::{plans, terminal};
 use super::follow::{Subject, follow};
 use crate::cli::Start;
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, Interrupted};
 
 /// Merges the snapshot of a plan.
 pub(super) async fn run(
@@ -50,6 +54,8 @@ pub(super) async fn run(
         return Ok(Exit::Refused.into());
     }
     let subject = Subject { origin: plan.origin.label(), snapshot: Some(plan.snapshot.label()) };
+    // From here on until the engine heeds it itself: neither is it lost, nor does it kill us.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut raw = begun(control, &subject, options)?;
     let guard = match raw.put_aside(control) {
         Ok(guard) => guard,
@@ -67,12 +73,21 @@ pub(super) async fn run(
             return Err(back_out(raw, guard, control, error));
         }
     };
+    if has_come(&mut interrupt).await {
+        drop(devices);
+        return Err(back_out(raw, guard, control, Interrupted.into()));
+    }
     let ending = match follow(&subject, devices, options).await {
         Ok(Outcome::Merged(merged)) => Ending::Merged(merged),
         Ok(Outcome::Stopped) => Ending::Stopped,
         Err(error) => Ending::of(error),
     };
     end(ending, raw, guard, control, &subject.origin).map(Into::into)
+}
+
+async fn has_come(interrupt: &mut Signal) -> bool {
+    // Long enough for the runtime to look for what has arrived.
+    timeout(Duration::from_millis(1), interrupt.recv()).await.is_ok()
 }
 
 fn handover<'p>(plan: &'p Plan<'_>) -> anyhow::Result<&'p Handover> {
