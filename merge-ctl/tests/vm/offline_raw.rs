@@ -83,7 +83,11 @@ fn bed(name: &str, chunks: u64) -> (Testbed, Vec<u8>) {
 
 /// One that is being copied, slowly.
 fn copying(name: &str) -> (Testbed, Vec<u8>, Running) {
-    let (bed, promised) = bed(name, 300);
+    copying_so_many(name, 300)
+}
+
+fn copying_so_many(name: &str, chunks: u64) -> (Testbed, Vec<u8>, Running) {
+    let (bed, promised) = bed(name, chunks);
     bed.slow_down(SLOW_MS);
     let running = start(&bed);
     wait_until("it copies", || journal_says(&bed, "merging"));
@@ -233,7 +237,7 @@ fn two_at_once_do_no_harm() {
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn meanwhile_nobody_can_use_it() {
-    let (bed, promised, running) = copying("off-away");
+    let (bed, promised, running) = copying_so_many("off-away", 2000);
     let mut buffer = AlignedBuffer::new(4096);
     for what in ["origin", "snap"] {
         let file = bed.open(what);
