@@ -21,6 +21,7 @@ mod lvm_scenarios;
 mod merge_ctl;
 mod names;
 mod nudge;
+mod offline_lvm;
 mod plan;
 mod quiet;
 mod refusals;

@@ -20,10 +20,11 @@ use merge_ctl::lvm::offline::hands::LvmHands;
 use merge_ctl::lvm::offline::{self as steps, Halt, Standing};
 use merge_ctl::merge::preflight::Plan;
 use merge_ctl::offline::{OfflineError, Outcome};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use super::follow::{Subject, follow};
 use crate::cli::Start;
-use crate::command::live::LeaveSignals;
 use crate::command::{plans, terminal};
 use crate::exit::{self, Exit};
 
@@ -97,13 +98,15 @@ async fn merge(
         origin: printable(&names.origin()),
         snapshot: Some(printable(&names.snapshot())),
     };
-    let mut signals = LeaveSignals::listen()?;
+    // Of the other signals a process dies, which is as safe, and they are not ours to take.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hands = LvmHands::new(control, lvm, captured);
     let devices = match steps::prepare(&mut hands) {
         Ok(devices) => devices,
         Err(halt) => return Ok(halted(halt, &names)),
     };
-    if signals.have_come().await {
+    // Long enough for the runtime to look for what has arrived.
+    if timeout(Duration::from_millis(1), interrupt.recv()).await.is_ok() {
         drop(devices);
         return Ok(stopped(steps::abandon(&mut hands), &names));
     }

@@ -134,3 +134,48 @@ fn layer(host: &Host, dev: Option<DeviceNumber>) -> Result<Below, StepError> {
 fn unfit(device: &Device) -> StepError {
     Unfit::NotPlain(device.label()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dm::host::tests::picture;
+
+    const REAL: Option<DeviceNumber> = Some(DeviceNumber { major: 253, minor: 0 });
+
+    fn with_real(table: &str) -> Result<Below, StepError> {
+        let mut host = picture();
+        host.devices[0].table = Table::parse(table).unwrap();
+        layer(&host, REAL)
+    }
+
+    #[test]
+    fn what_lies_on_disks_is_captured_and_has_a_name_of_its_own() {
+        let below =
+            with_real("0 65536 linear 7:0 2048\n65536 65536 striped 2 128 7:0 9 8:1 8").unwrap();
+        assert_eq!(below.label(), "vg/data-real");
+        assert!(below.private_uuid().starts_with("MERGECTL-VVVV"), "{}", below.private_uuid());
+        assert!(below.private_uuid().ends_with("-real") && below.private_uuid().len() < 129);
+        assert!(below.private_name().len() < 128 && below.private_name() != below.name);
+        let own = Segment {
+            volume: "data00-0000-0000-0000-0000-0000-00000000".into(),
+            start: "0".into(),
+            ranges: String::new(),
+        };
+        assert!(below.is_of(&own));
+        assert!(!below.is_of(&Segment { volume: "snap00-0000".into(), ..own }));
+    }
+
+    #[test]
+    fn what_lvm_builds_of_other_volumes_is_refused() {
+        for table in [
+            "0 131072 raid raid1 3 0 region_size 4096 2 253:4 253:5",
+            "0 131072 thin 7:0 1",
+            "0 65536 linear 7:0 0\n65536 65536 error",
+            // One of LVM's own devices below.
+            "0 131072 linear 253:4 0",
+        ] {
+            let error = with_real(table).unwrap_err();
+            assert!(matches!(error, StepError::Unfit(Unfit::NotPlain(_))), "{table}: {error}");
+        }
+    }
+}

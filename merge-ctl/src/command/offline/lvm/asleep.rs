@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use merge_ctl::dm::{Control, Host, resolve};
 use merge_ctl::harmless::{argument, printable};
 use merge_ctl::lvm::lvm2::{Lvm, Volume};
-use merge_ctl::lvm::names::VolumeName;
+use merge_ctl::lvm::names::{Layer, VolumeName};
 use merge_ctl::lvm::offline::{Names, leftovers};
 use merge_ctl::merge::preflight::gather::lvm_view;
 use merge_ctl::merge::preflight::{Obstacle, Refusal, facts::LvmView};
@@ -81,11 +81,32 @@ fn sleeping(host: &Host, given: &str) -> Result<Option<Names>, Refusal> {
     if is_up(host, &names) {
         return Ok(None);
     }
+    if is_in_other_hands(host, &names) {
+        return Err(busy(&names));
+    }
     judge(volume, names)
 }
 
 fn is_up(host: &Host, names: &Names) -> bool {
     host.by_name(&VolumeName::new(&names.vg, &names.origin).to_dm()).is_some()
+}
+
+/// Whether private devices stand in for the volume's own: they go with the process that made them.
+fn is_in_other_hands(host: &Host, names: &Names) -> bool {
+    let real = VolumeName { layer: Layer::Real, ..VolumeName::new(&names.vg, &names.origin) };
+    host.by_name(&real.to_dm()).is_some_and(|it| it.info.uuid.starts_with(leftovers::UUID_PREFIX))
+}
+
+fn busy(names: &Names) -> Refusal {
+    let (origin, snapshot) = (names.origin(), names.snapshot());
+    Refusal {
+        obstacle: Obstacle::AlreadyMerging,
+        reason: format!("Another merge-ctl merges {snapshot} into {origin} offline right now."),
+        way_out: format!(
+            "Let it end, or stop it (Ctrl-C, kill -INT). To wait for it: lvchange -ay {}",
+            argument(&origin)
+        ),
+    }
 }
 
 fn judge(volume: &Volume, names: Names) -> Result<Option<Names>, Refusal> {
