@@ -34,6 +34,9 @@ const TYPE_BYTES: usize = 16;
 /// Tells udev's rules that this event is no by-product (`DM_UDEV_PRIMARY_SOURCE_FLAG`, in the upper
 /// half of the cookie), so that they make the device's links. Nobody waits on this cookie.
 const UDEV_PRIMARY_SOURCE: u32 = 0x0040 << 16;
+/// Tells udev's rules to make no links, to look for nothing on the device and to tell nobody of it
+/// (`DM_UDEV_DISABLE_{DM,SUBSYSTEM,DISK,OTHER}_RULES_FLAG`).
+const UDEV_NOTHING: u32 = 0x000f << 16;
 
 /// How a device is named in a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -394,9 +397,43 @@ impl Control {
     /// suspended**: the way back is to load the old table and to resume again. `NoSuchDevice`,
     /// `OtherDevice`, `Privilege`.
     pub fn resume<'a>(&self, subject: impl Into<Subject<'a>>) -> Result<DeviceInfo, DmError> {
-        let mut request = self.change(Operation::Resume, Command::DevSuspend, subject.into())?;
-        request.header.event_nr = UDEV_PRIMARY_SOURCE;
+        self.resume_telling(subject.into(), UDEV_PRIMARY_SOURCE)
+    }
+
+    /// The same for a device that is nobody's business: udev makes no links to it, and neither it nor
+    /// anybody whom it tells looks for file systems or disks of LVM on it.
+    ///
+    /// # Errors
+    /// As [`Control::resume`].
+    pub fn resume_unannounced<'a>(
+        &self,
+        subject: impl Into<Subject<'a>>,
+    ) -> Result<DeviceInfo, DmError> {
+        self.resume_telling(subject.into(), UDEV_NOTHING)
+    }
+
+    fn resume_telling(&self, subject: Subject<'_>, udev: u32) -> Result<DeviceInfo, DmError> {
+        let mut request = self.change(Operation::Resume, Command::DevSuspend, subject)?;
+        request.header.event_nr = udev;
         self.call(&request).map(DeviceInfo::from)
+    }
+
+    /// Gives a device that is nobody's business another name; its UUID stays, and whoever has it open
+    /// notices nothing (`dm_hash_rename`). Its node is not touched.
+    ///
+    /// # Errors
+    /// `Busy` where the new name is taken; `NoSuchDevice`, `OtherDevice`, `Refused` for a name that
+    /// is none; `Privilege`.
+    pub fn rename_unannounced<'a>(
+        &self,
+        subject: impl Into<Subject<'a>>,
+        name: &str,
+    ) -> Result<(), DmError> {
+        let mut request = self.change(Operation::Rename, Command::DevRename, subject.into())?;
+        request.header.event_nr = UDEV_NOTHING;
+        request.data = harmless::to_bytes(name);
+        request.data.push(0);
+        self.call(&request).map(drop)
     }
 
     /// Creates a device without a table. Its nodes are not made here: [`super::nodes`].

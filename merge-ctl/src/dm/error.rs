@@ -38,6 +38,8 @@ pub enum Operation {
     Create,
     /// Remove a device.
     Remove,
+    /// Give a device another name.
+    Rename,
     /// Ask for a notice when any device changes.
     ArmPoll,
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Operation {
             Self::Resume => "resume",
             Self::Create => "create",
             Self::Remove => "remove",
+            Self::Rename => "rename",
             Self::ArmPoll => "arm the notice of changes",
         })
     }
@@ -173,6 +176,7 @@ fn meaning(operation: Operation, errno: Errno) -> (DmErrorKind, &'static str) {
         (Operation::Create, Errno::BUSY) => {
             (DmErrorKind::Busy, "a device with this name or UUID is there already")
         }
+        (Operation::Rename, Errno::BUSY) => (DmErrorKind::Busy, "the new name is taken"),
         (Operation::Create, Errno::INVAL) => (DmErrorKind::Refused, "not a name for a device"),
         (Operation::Remove, Errno::BUSY) => {
             (DmErrorKind::Busy, "the device is in use: mounted, open, or below another device")

@@ -57,6 +57,7 @@ pub(super) enum Command {
     ListDevices = 2,
     DevCreate = 3,
     DevRemove = 4,
+    DevRename = 5,
     DevSuspend = 6,
     DevStatus = 7,
     TableLoad = 9,

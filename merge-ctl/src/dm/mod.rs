@@ -6,7 +6,7 @@
 //! [`target`] and [`status`] are pure. The only unsafe code is in the private module `ioctl`.
 //!
 //! It refuses to be a general device-mapper library: the commands that a merge does not need
-//! (messages, geometry, renaming, removing everything) are not there.
+//! (messages, geometry, removing everything) are not there.
 
 pub mod changes;
 pub mod control;
@@ -26,7 +26,7 @@ pub mod throttle;
 
 pub use control::{Control, DeviceId, DeviceInfo, Subject, SuspendOptions};
 pub use disk_identity::DiskIdentity;
-pub use error::{DmError, DmErrorKind};
+pub use error::{DmError, DmErrorKind, Operation};
 pub use host::{Device, Host};
 pub use status::{SnapshotStatus, Usage};
 pub use target::{DeviceRef, Persistence, SnapshotArgs, Table, TableLine, Target};

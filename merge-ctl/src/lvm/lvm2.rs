@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _};
 
 use crate::{harmless, program};
 
@@ -20,6 +21,9 @@ pub const KEPT: [&str; 2] = ["LVM_SYSTEM_DIR", "DM_DISABLE_UDEV"];
 /// What `lvs` is asked for.
 const COLUMNS: &str = "vg_name,lv_name,lv_attr,segtype,origin,lv_active,lv_merging,lv_uuid,\
     lv_health_status,vg_attr,vg_missing_pv_count";
+
+/// What it is asked of segments.
+const SEGMENT_COLUMNS: &str = "lv_uuid,seg_start_pe,seg_pe_ranges";
 
 /// A command of lvm2 that could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,9 @@ pub enum LvmError {
         /// What it said, without its warnings.
         words: String,
     },
+    /// It does not tell a setting.
+    #[error("lvm2 does not say what its setting {0} is")]
+    NoSetting(&'static str),
     /// It said something that is not its report.
     #[error("`{command}` gave a report that cannot be read")]
     Report {
@@ -66,6 +73,20 @@ pub enum MergeStart {
     /// LVM recorded it and begins at the next activation of the origin, because origin or snapshot
     /// is in use. What lvm2 said is with it.
     AtNextActivation(String),
+}
+
+/// A part of a volume that lies in one piece on each of its disks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Segment {
+    /// The volume's UUID, with hyphens.
+    #[serde(rename = "lv_uuid")]
+    pub volume: String,
+    /// Its first extent in the volume.
+    #[serde(rename = "seg_start_pe")]
+    pub start: String,
+    /// The extents on the disks: `/dev/sda1:0-11`.
+    #[serde(rename = "seg_pe_ranges")]
+    pub ranges: String,
 }
 
 /// A logical volume.
@@ -123,6 +144,12 @@ impl Volume {
     /// Whether its group may not be changed.
     pub fn is_in_read_only_group(&self) -> bool {
         self.vg_attr.starts_with('r')
+    }
+
+    /// Whether its group is shared with other hosts, or clustered: then a lock on this host says
+    /// nothing about them.
+    pub fn is_in_shared_group(&self) -> bool {
+        matches!(self.vg_attr.chars().nth(5), Some('s' | 'c'))
     }
 
     /// Whether it has a device.
@@ -239,6 +266,46 @@ impl Lvm {
         self.report(&[&look[..], &["--", name]].concat())
     }
 
+    /// Where the volumes of a group lie on its disks, segment by segment. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Lvm::volumes_of`].
+    pub fn segments_of(&self, vg: &str) -> Result<Vec<Segment>, LvmError> {
+        let name = name(vg)?;
+        let look =
+            ["lvs", "--all", "--segments", "--readonly", "--reportformat", "json", "--options"];
+        let arguments = [&look[..], &[SEGMENT_COLUMNS, "--", name]].concat();
+        let text = self.capture(&arguments)?.0;
+        rows(&text, |report| report.seg.or(report.lv))
+            .map_err(|source| LvmError::Report { command: self.command_line(&arguments), source })
+    }
+
+    /// The nodes of a group's disks. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Lvm::volumes_of`].
+    pub fn disks_of(&self, vg: &str) -> Result<Vec<PathBuf>, LvmError> {
+        let name = name(vg)?;
+        let arguments =
+            ["vgs", "--readonly", "--reportformat", "json", "--options", "pv_name", "--", name];
+        let text = self.capture(&arguments)?.0;
+        let failed = |source| LvmError::Report { command: self.command_line(&arguments), source };
+        let rows: Vec<DiskRow> = rows(&text, |report| report.pv.or(report.vg)).map_err(failed)?;
+        Ok(rows.into_iter().map(|row| row.pv_name).collect())
+    }
+
+    /// The directory where lvm2 keeps the files that its commands lock (`global/locking_dir`).
+    ///
+    /// # Errors
+    /// [`LvmError::Failed`]; [`LvmError::NoSetting`] where there is none.
+    pub fn lock_directory(&self) -> Result<PathBuf, LvmError> {
+        const SETTING: &str = "global/locking_dir";
+        let text = self.capture(&["lvmconfig", "--typeconfig", "full", SETTING])?.0;
+        let value = text.lines().find_map(|line| line.trim().strip_prefix("locking_dir="));
+        let path = value.map(|value| PathBuf::from(value.trim_matches('"')));
+        path.filter(|path| path.is_absolute()).ok_or(LvmError::NoSetting(SETTING))
+    }
+
     fn report(&self, arguments: &[&str]) -> Result<Vec<Volume>, LvmError> {
         let text = self.capture(arguments)?.0;
         parse_volumes(&text)
@@ -319,17 +386,37 @@ fn without_noise(text: &str) -> String {
     harmless::printable(&lines.join(" "))
 }
 
+#[derive(Deserialize)]
+struct DiskRow {
+    pv_name: PathBuf,
+}
+
+/// One report of lvm2; which of the lists it has goes by what was asked.
+#[derive(Deserialize)]
+struct Rows<T> {
+    lv: Option<Vec<T>>,
+    seg: Option<Vec<T>>,
+    pv: Option<Vec<T>>,
+    vg: Option<Vec<T>>,
+}
+
+fn rows<T: DeserializeOwned>(
+    text: &str,
+    wanted: impl Fn(Rows<T>) -> Option<Vec<T>>,
+) -> Result<Vec<T>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Output<T> {
+        report: Vec<Rows<T>>,
+    }
+    let output: Output<T> = serde_json::from_str(text)?;
+    let lists: Option<Vec<_>> = output.report.into_iter().map(wanted).collect();
+    let lists =
+        lists.ok_or_else(|| serde_json::Error::custom("it lacks the list that was asked"))?;
+    Ok(lists.into_iter().flatten().collect())
+}
+
 fn parse_volumes(text: &str) -> Result<Vec<Volume>, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Output {
-        report: Vec<Report>,
-    }
-    #[derive(Deserialize)]
-    struct Report {
-        lv: Vec<Volume>,
-    }
-    let output: Output = serde_json::from_str(text)?;
-    let mut volumes: Vec<_> = output.report.into_iter().flat_map(|report| report.lv).collect();
+    let mut volumes: Vec<Volume> = rows(text, |report| report.lv)?;
     for volume in &mut volumes {
         volume.lv = volume.lv.trim_matches(['[', ']']).to_owned();
         volume.origin = volume.origin.trim_matches(['[', ']']).to_owned();

@@ -4,5 +4,7 @@
 //! swapped behind its back, because its metadata would then tell another story at the next
 //! activation.
 
+pub mod lock;
 pub mod lvm2;
 pub mod names;
+pub mod offline;

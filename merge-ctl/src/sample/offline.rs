@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
+use crate::human;
 use crate::offline::meter::Reading;
 use crate::offline::{Act, OfflineError};
 use crate::store::StoreError;
@@ -57,8 +58,8 @@ pub enum OfflineEnd {
 /// The error that an offline merge met.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfflineFault {
-    /// Its code: those of [`Fault`], and `verify-read-origin`, `verify-differs`, `store`, `open`,
-    /// `resource`.
+    /// Its code: those of [`Fault`], and `verify-read-origin`, `verify-differs`, `store`, `unfit`,
+    /// `open`, `resource`.
     pub code: String,
     /// What was tried, and what the kernel answered.
     pub words: String,
@@ -79,13 +80,16 @@ impl OfflineFault {
             OfflineError::Store { cow, .. }
             | OfflineError::NoStore(cow)
             | OfflineError::Invalid(cow) => (Some(cow), None, None),
+            OfflineError::Same(origin) | OfflineError::Blocks { origin, .. } => {
+                (Some(origin), None, None)
+            }
             OfflineError::Open { source, .. } | OfflineError::Resource { source, .. } => {
                 (None, None, Some(source))
             }
         };
         Self {
             code: code(error, origin).to_owned(),
-            words: in_full(error),
+            words: human::in_full(error),
             device: device.cloned(),
             sector,
             errno: source.and_then(io::Error::raw_os_error).map_or(0, |errno| -errno),
@@ -107,15 +111,10 @@ fn code(error: &OfflineError, origin: &str) -> &'static str {
             Fault::MetadataReadCow.code()
         }
         OfflineError::Store { .. } | OfflineError::NoStore(_) | OfflineError::Invalid(_) => "store",
+        OfflineError::Same(_) | OfflineError::Blocks { .. } => "unfit",
         OfflineError::Open { .. } => "open",
         OfflineError::Resource { .. } => "resource",
     }
-}
-
-/// An error with its causes, in one line.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

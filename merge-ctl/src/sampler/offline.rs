@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::now_ns;
-use super::store::in_full;
+use crate::human;
 use crate::offline::Devices;
 use crate::offline::meter::{Meter, Stage};
 use crate::sample::{
@@ -137,7 +137,7 @@ impl Reading {
         let (devices, told) = (Arc::clone(devices), Arc::clone(&stop));
         let read = move || match picture(&devices, chunk_size, &told, &read) {
             Ok(picture) => StoreView::Read(picture),
-            Err(error) => StoreView::Unread { why: in_full(&error) },
+            Err(error) => StoreView::Unread { why: human::in_full(&error) },
         };
         let thread = thread::Builder::new().name("map".to_owned()).spawn(read).ok();
         Self { stop, thread }

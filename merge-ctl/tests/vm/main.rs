@@ -22,6 +22,7 @@ mod merge_ctl;
 mod names;
 mod nudge;
 mod offline_images;
+mod offline_lvm;
 mod offline_raw;
 mod plan;
 mod quiet;

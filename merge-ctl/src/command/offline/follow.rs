@@ -41,7 +41,6 @@ pub(super) struct Subject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     /// LVM.
-    #[expect(dead_code, reason = "its room is built beside this one")]
     Lvm,
     /// Nobody: plain device-mapper.
     DeviceMapper,

@@ -1,17 +1,170 @@
-//! Of a lvm.
+//! `start --offline` of a logical volume: asks, takes the volume down, copies, brings it up again.
+//!
+//! The order of steps and what each leaves is in [`merge_ctl::lvm::offline`]; here it is decided
+//! whether they are begun at all, and said how they ended.
 
+mod asleep;
+mod fit;
+mod words;
+
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use merge_ctl::dm::{Control, Host};
+use merge_ctl::harmless::printable;
+use merge_ctl::lvm::lvm2::Lvm;
+use merge_ctl::lvm::names::VolumeName;
+use merge_ctl::lvm::offline::captured::Captured;
+use merge_ctl::lvm::offline::hands::LvmHands;
+use merge_ctl::lvm::offline::{self as steps, Halt, Standing};
 use merge_ctl::merge::preflight::Plan;
+use merge_ctl::offline::Outcome;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
+use super::follow::{Subject, Volume, Whose, follow_then};
 use crate::cli::Start;
+use crate::command::{plans, terminal};
+use crate::exit::{self, Exit};
 
+pub(super) use self::asleep::run_asleep;
+
+/// How long LVM may take to drop the snapshot.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Merges a snapshot whose volumes are active.
 pub(super) async fn run(
-    _control: &Control,
-    _host: &Host,
-    _plan: &Plan<'_>,
-    _options: &Start,
+    control: &Control,
+    host: &Host,
+    plan: &Plan<'_>,
+    options: &Start,
 ) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+    let lvm = Lvm::find()?;
+    match agree(control, host, plan, options, &lvm, true)? {
+        Agreed::Yes(captured) => merge(control, lvm, captured, options).await,
+        Agreed::No(exit) => Ok(exit.into()),
+    }
+}
+
+/// Whether it is begun.
+enum Agreed {
+    /// It is, with what was captured.
+    Yes(Captured),
+    /// It is not: nobody wants it, or it was only asked what would be done.
+    No(Exit),
+}
+
+/// Looks, asks, and captures. Changes nothing.
+fn agree(
+    control: &Control,
+    host: &Host,
+    plan: &Plan<'_>,
+    options: &Start,
+    lvm: &Lvm,
+    found_active: bool,
+) -> anyhow::Result<Agreed> {
+    let captured = fit::captured(control, host, plan, lvm, found_active)?;
+    if options.offline.dry_run {
+        let text = words::dry_run(plan, &captured, &lvm.disks_of(&captured.names.vg)?);
+        let mut out = io::stdout().lock();
+        out.write_all(terminal::for_stdout(&text).as_bytes()).and_then(|()| out.flush())?;
+        return Ok(Agreed::No(Exit::Done));
+    }
+    terminal::tell(&words::warning(&captured.names));
+    if !options.yes && io::stdin().is_terminal() {
+        if !plans::confirmed(std::slice::from_ref(plan))? {
+            terminal::tell("nothing was changed");
+            return Ok(Agreed::No(Exit::Refused));
+        }
+        // Much may have changed while somebody thought about the answer.
+        return Ok(Agreed::Yes(fit::captured(control, host, plan, lvm, found_active)?));
+    }
+    plan.notes.iter().for_each(|note| terminal::tell(note));
+    Ok(Agreed::Yes(captured))
+}
+
+/// Does it.
+async fn merge(
+    control: &Control,
+    lvm: Lvm,
+    captured: Captured,
+    options: &Start,
+) -> anyhow::Result<ExitCode> {
+    let names = captured.names.clone();
+    let subject = Subject {
+        origin: printable(&names.origin()),
+        dm_name: Some(VolumeName::new(&names.vg, &names.origin).to_dm()),
+        snapshot: Some(printable(&names.snapshot())),
+        whose: Whose::Lvm,
+    };
+    // Of the other signals a process dies, which is as safe, and they are not ours to take.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hands = LvmHands::new(control, lvm, captured);
+    let devices = match steps::prepare(&mut hands) {
+        Ok(devices) => devices,
+        Err(halt) => return Ok(halted(halt, &names).into()),
+    };
+    // Long enough for the runtime to look for what has arrived.
+    if timeout(Duration::from_millis(1), interrupt.recv()).await.is_ok() {
+        drop(devices);
+        return Ok(stopped(steps::abandon(&mut hands), &names).into());
+    }
+    let mut left = None;
+    let outcome = follow_then(&subject, devices, options, async |outcome| {
+        let exit = match outcome {
+            Ok(Outcome::Merged(_)) => brought_up(&mut hands, &names),
+            Ok(Outcome::Stopped) => stopped(steps::abandon(&mut hands), &names),
+            Err(_) => abandoned(&mut hands, &names),
+        };
+        left = Some(exit);
+        Ok(if exit == Exit::Done { Volume::GivenBack } else { Volume::NotYet })
+    })
+    .await;
+    outcome?;
+    Ok(left.unwrap_or(Exit::Error).into())
+}
+
+/// Has LVM finish the merge, whose exceptions are all gone.
+fn brought_up(hands: &mut LvmHands<'_>, names: &steps::Names) -> Exit {
+    let begun = Instant::now();
+    let wait = || {
+        thread::sleep(LOOK_EVERY);
+        begun.elapsed() < PATIENCE
+    };
+    match steps::finish(hands, wait) {
+        Ok(()) => {
+            terminal::tell(&words::done(names));
+            Exit::Done
+        }
+        Err(halt) => halted(halt, names),
+    }
+}
+
+/// After an error of the engine's, which is told at the end.
+fn abandoned(hands: &mut LvmHands<'_>, names: &steps::Names) -> Exit {
+    stopped(steps::abandon(hands), names);
+    Exit::Failed
+}
+
+/// Says that it goes on at the next activation.
+fn stopped(abandoned: Result<(), Halt>, names: &steps::Names) -> Exit {
+    match abandoned {
+        Ok(()) => {
+            terminal::tell(&words::standing(Standing::Recorded, names));
+            Exit::StillMerging
+        }
+        Err(halt) => halted(halt, names),
+    }
+}
+
+/// Says what went wrong, and where the volume is now.
+fn halted(halt: Halt, names: &steps::Names) -> Exit {
+    let (standing, exit) = (halt.standing, words::exit(&halt));
+    terminal::tell(&exit::words(&anyhow::Error::new(halt)));
+    terminal::tell(&words::standing(standing, names));
+    exit
 }

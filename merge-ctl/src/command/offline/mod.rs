@@ -26,6 +26,9 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
         return images::run(origin, cow, options).await;
     }
     let control = Control::open()?;
+    if let Some(exit) = lvm::run_asleep(&control, options).await? {
+        return Ok(exit);
+    }
     let host = plans::settled_host(&control, &options.snapshots)?;
     for snapshot in &options.snapshots {
         raw::begun_before(&host, snapshot)?;

@@ -22,7 +22,7 @@ use merge_ctl::merge::journal::{Phase, Record};
 use merge_ctl::merge::machine::Goal;
 use merge_ctl::merge::preflight::{Obstacle, Plan, Refusal, Way};
 use merge_ctl::merge::recording;
-use merge_ctl::offline::{Devices, Merged, OfflineError, Outcome, Target};
+use merge_ctl::offline::{Devices, OfflineError, Outcome, Target};
 use merge_ctl::state::State;
 
 pub(super) use self::refusals::begun_before;
@@ -33,7 +33,7 @@ use super::super::attach::{self, Turn};
 use super::super::begin::{is_undone, journal_of};
 use super::super::raw::Raw;
 use super::super::{plans, terminal};
-use super::follow::{Subject, Whose, follow};
+use super::follow::{Subject, Volume, Whose, follow_then};
 use crate::cli::Start;
 use crate::exit::{self, Exit, Interrupted};
 
@@ -82,12 +82,13 @@ pub(super) async fn run(
         drop(devices);
         return Err(back_out(raw, guard, control, Interrupted.into()));
     }
-    let ending = match follow(&subject, devices, options).await {
-        Ok(Outcome::Merged(merged)) => Ending::Merged(merged),
-        Ok(Outcome::Stopped) => Ending::Stopped,
-        Err(error) => Ending::of(error),
-    };
-    end(ending, raw, guard, control, &subject.origin).map(Into::into)
+    let mut exit = Exit::Error;
+    follow_then(&subject, devices, options, async |outcome| {
+        exit = end(Ending::of(outcome), raw, guard, control, &subject.origin)?;
+        Ok(if exit == Exit::Done { Volume::GivenBack } else { Volume::NotYet })
+    })
+    .await?;
+    Ok(exit.into())
 }
 
 async fn has_come(interrupt: &mut Signal) -> bool {
@@ -173,27 +174,26 @@ fn undone(raw: Raw, control: &Control, error: anyhow::Error) -> anyhow::Error {
 
 /// What the engine came to.
 enum Ending {
-    Merged(Merged),
+    Merged,
     Stopped,
     /// It could not go on, and the devices are as good as before.
-    Broken(anyhow::Error),
-    /// A device, or what is on it, is not to be trusted.
-    Faulty(anyhow::Error),
+    Broken,
+    /// A device, or what is on it, is not to be trusted, for this reason.
+    Faulty(String),
 }
 
 impl Ending {
-    fn of(error: anyhow::Error) -> Self {
-        let engine = error.chain().find_map(|cause| cause.downcast_ref::<OfflineError>());
-        match engine {
-            None | Some(OfflineError::Resource { .. } | OfflineError::Open { .. }) => {
-                Self::Broken(error)
-            }
-            Some(_) => Self::Faulty(error),
+    fn of(outcome: &Result<Outcome, OfflineError>) -> Self {
+        match outcome {
+            Ok(Outcome::Merged(_)) => Self::Merged,
+            Ok(Outcome::Stopped) => Self::Stopped,
+            Err(OfflineError::Resource { .. } | OfflineError::Open { .. }) => Self::Broken,
+            Err(error) => Self::Faulty(human::in_full(error)),
         }
     }
 }
 
-/// What is done once the engine has let go of the devices.
+/// What is done once the engine has let go of the devices; its error is told at the end.
 fn end(
     ending: Ending,
     mut raw: Raw,
@@ -201,69 +201,42 @@ fn end(
     control: &Control,
     origin: &str,
 ) -> anyhow::Result<Exit> {
-    if let Ending::Faulty(error) = ending {
-        return Err(take_down(raw, guard, control, origin, error));
+    if let Ending::Faulty(why) = ending {
+        take_down(raw, guard, control, origin, why);
+        return Ok(Exit::Failed);
     }
-    let state = raw.drive_under(guard, &Goal::Merge, "taken up by the kernel", control);
-    let goes_on = format!(
+    let state = raw.drive_under(guard, &Goal::Merge, "taken up by the kernel", control)?;
+    if matches!((&ending, state), (Ending::Merged, State::DoneNotFinished)) {
+        raw.finish(control)?;
+        return Ok(Exit::Done);
+    }
+    terminal::tell(&format!(
         "the kernel merges the rest into {}; to follow and finish it: merge-ctl resume {}",
         printable(origin),
         argument(origin)
-    );
-    match (ending, state) {
-        (Ending::Broken(error), Ok(_)) => Err(error.context(goes_on)),
-        (Ending::Broken(error), Err(also)) => {
-            eprintln!("merge-ctl: {}", exit::words(&also));
-            Err(error)
-        }
-        (_, Err(error)) => Err(error),
-        (Ending::Merged(merged), Ok(State::DoneNotFinished)) => {
-            raw.finish(control)?;
-            tell_merged(&merged, origin);
-            Ok(Exit::Done)
-        }
-        (_, Ok(_)) => {
-            terminal::tell(&goes_on);
-            Ok(Exit::StillMerging)
-        }
-    }
-}
-
-fn tell_merged(merged: &Merged, origin: &str) {
-    terminal::tell(&format!(
-        "merged {} ({}) into {}",
-        human::counted(merged.exceptions, "exception"),
-        human::bytes(merged.bytes),
-        printable(origin)
     ));
+    Ok(Exit::StillMerging)
 }
 
 /// A device failed, or what is on it cannot be right: the kernel would come upon the same, and a merge
 /// that it gives up is worse to get out of. So nothing is left that could be used, until somebody
 /// who has seen to the device says so.
-fn take_down(
-    mut raw: Raw,
-    guard: Guard,
-    control: &Control,
-    origin: &str,
-    error: anyhow::Error,
-) -> anyhow::Error {
-    let why = format!("{error:#}");
+fn take_down(mut raw: Raw, guard: Guard, control: &Control, origin: &str, why: String) {
     let guard = match raw.advance_under(guard, Phase::Failed { why }) {
         Ok(guard) => guard,
         Err((guard, also)) => {
-            eprintln!("merge-ctl: {}", exit::words(&also));
+            terminal::tell(&exit::words(&also));
             guard
         }
     };
     if let Err(also) = raw.drive_under(guard, &Goal::Rest, "taken down", control) {
-        eprintln!("merge-ctl: {}", exit::words(&also));
-        return error;
+        terminal::tell(&exit::words(&also));
+        return;
     }
-    let origin = argument(origin);
-    error.context(format!(
-        "the offline merge into {origin} cannot go on. {origin} and its snapshot are taken down, so \
-         that nobody sees half a merge; the exceptions on the COW device say what is left. See to \
-         the device, and then let the kernel merge the rest: merge-ctl resume {origin}"
-    ))
+    let (printable, origin) = (printable(origin), argument(origin));
+    terminal::tell(&format!(
+        "{printable} and its snapshot are taken down, so that nobody sees half a merge; the \
+         exceptions on the COW device say what is left. See to the device, and then let the kernel \
+         merge the rest: merge-ctl resume {origin}"
+    ));
 }

@@ -35,10 +35,12 @@ pub(crate) enum Step {
     Resume,
     /// A file or directory was made durable.
     Sync,
-    /// A file took another's place.
+    /// A file took another's place, or a device got another name.
     Rename,
     /// A file went.
     Unlink,
+    /// A child ended, and was noticed.
+    Child,
 }
 
 impl Step {
@@ -48,6 +50,7 @@ impl Step {
             16 if (second >> 8) & 0xff == DM_IOCTL => match second & 0xff {
                 3 => Some(Self::Create),
                 4 => Some(Self::Remove),
+                5 => Some(Self::Rename),
                 6 if flags() & DM_SUSPEND_FLAG != 0 => Some(Self::Suspend),
                 6 => Some(Self::Resume),
                 9 => Some(Self::Load),
@@ -57,6 +60,7 @@ impl Step {
             74 | 75 => Some(Self::Sync),
             82 | 264 | 316 => Some(Self::Rename),
             87 | 263 => Some(Self::Unlink),
+            61 | 247 => Some(Self::Child),
             _ => None,
         }
     }
@@ -83,6 +87,8 @@ pub(crate) struct Stepper {
     ended: bool,
     /// Between the entry of a system call and its exit: what it will have done.
     entered: Option<Option<Step>>,
+    /// Whether [`Step::Child`] counts.
+    children: bool,
 }
 
 impl Stepper {
@@ -102,8 +108,15 @@ impl Stepper {
             | Options::PTRACE_O_EXITKILL;
         ptrace::seize(pid, options).unwrap();
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
-        let mut stepper = Self { child, ended: false, entered: None };
+        let mut stepper = Self { child, ended: false, entered: None, children: false };
         stepper.run_to_exec();
+        stepper
+    }
+
+    /// The same, held also after each child that it has waited for.
+    pub(crate) fn start_with_children(command: &[&str]) -> Self {
+        let mut stepper = Self::start(command);
+        stepper.children = true;
         stepper
     }
 
@@ -160,7 +173,8 @@ impl Stepper {
             let at = (registers.rdx + FLAGS_AT) as *mut c_void;
             ptrace::read(pid, at).unwrap_or(0)
         };
-        self.entered = Some(Step::of(registers.orig_rax, registers.rsi, flags));
+        let step = Step::of(registers.orig_rax, registers.rsi, flags);
+        self.entered = Some(step.filter(|step| self.children || *step != Step::Child));
         None
     }
 

@@ -1,0 +1,345 @@
+//! Offline merges of logical volumes: whole, refused, stopped, killed at each step, disturbed. Every
+//! time the origin must hold what the snapshot held, and after a kill lvm2 alone must get it there.
+
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::crash::stepper::{Progress, Step, Stepper};
+use super::lvm::{VolumeGroup, kill_pollers, lvm};
+use super::merge_ctl::{Ended, Running, merge_ctl};
+use super::testbed::{dmsetup, run};
+
+/// However slow the machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// With `SLOW_MS` a merge of a snapshot that `write_snapshot` has written takes long.
+const SLOWLY: [&str; 4] = ["--requests", "1", "--bandwidth", "512KiB"];
+const SLOW_MS: u32 = 30;
+
+fn offline<'a>(options: &[&'a str], snapshot: &'a str) -> Vec<&'a str> {
+    [&["start", "--offline", "--yes", "--output", "plain"], options, &[snapshot]].concat()
+}
+
+fn merged(options: &[&str], snapshot: &str, code: i32) -> Ended {
+    merge_ctl(&offline(options, snapshot)).expect(code)
+}
+
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: it never came to that");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn volumes_of(group: &VolumeGroup) -> String {
+    lvm(&["lvs", "-a", "--noheadings", "-o", "lv_name,lv_attr,lv_size,origin", &group.name])
+}
+
+fn devices() -> String {
+    dmsetup(&["table"])
+}
+
+fn private_devices() -> usize {
+    let all = dmsetup(&["info", "-c", "--noheadings", "-o", "uuid"]);
+    all.lines().filter(|uuid| uuid.starts_with("MERGECTL-")).count()
+}
+
+/// Waits until the private devices have the names that lvm2 would give.
+fn until_it_copies(group: &VolumeGroup) {
+    let names = [format!("{}-real", group.dm("data")), format!("{}-cow", group.dm("snap"))];
+    until("the private devices", || {
+        let all = dmsetup(&["info", "-c", "--noheadings", "--separator", " ", "-o", "name,uuid"]);
+        let private = all.lines().filter_map(|line| line.split_once(" MERGECTL-"));
+        let private: Vec<_> = private.map(|(name, _)| name).collect();
+        names.iter().all(|name| private.contains(&name.as_str()))
+    });
+}
+
+/// The merge is over: by the content, LVM's records and the kernel's table.
+#[track_caller]
+fn assert_merged(group: &VolumeGroup, content: &[u8]) {
+    assert!(!volumes_of(group).contains("snap"), "{}", volumes_of(group));
+    assert!(dmsetup(&["table", &group.dm("data")]).contains("linear"));
+    assert!(group.content("data") == content, "the origin differs from the snapshot");
+    assert_eq!(private_devices(), 0);
+}
+
+/// What an operator without merge-ctl does, and then nothing.
+#[track_caller]
+fn assert_an_activation_finishes(group: &VolumeGroup, content: &[u8]) {
+    lvm(&["lvchange", "-q", "-ay", &group.volume("data")]);
+    assert!(group.content("data") == content, "a half-merged origin can be seen");
+    until("LVM dropping the snapshot", || !volumes_of(group).contains("snap"));
+    until("the origin being plain", || dmsetup(&["table", &group.dm("data")]).contains("linear"));
+    assert_merged(group, content);
+}
+
+/// A group whose disk can be made slow.
+struct Slow {
+    group: VolumeGroup,
+    mapper: &'static str,
+}
+
+impl Slow {
+    fn new(name: &'static str, mapper: &'static str) -> Self {
+        let group = VolumeGroup::on_mapper(name, mapper);
+        group.write_snapshot();
+        Self { group, mapper }
+    }
+
+    fn delay(&self, ms: u32) {
+        let table = dmsetup(&["table", self.mapper]);
+        let words: Vec<_> = table.split_whitespace().collect();
+        let (sectors, disk, at) = (words[1], words[3], words[4]);
+        let target = match ms {
+            0 => format!("0 {sectors} linear {disk} {at}"),
+            ms => format!("0 {sectors} delay {disk} {at} {ms}"),
+        };
+        dmsetup(&["load", self.mapper, "--table", &target]);
+        dmsetup(&["suspend", "--noflush", "--nolockfs", self.mapper]);
+        dmsetup(&["resume", self.mapper]);
+    }
+
+    /// Starts an offline merge, and returns in the middle of its copying.
+    fn begin(&self) -> Running {
+        run("modprobe", &["dm-delay"]);
+        let snapshot = self.group.volume("snap");
+        self.delay(SLOW_MS);
+        let running = Running::start(&offline(&SLOWLY, &snapshot));
+        until_it_copies(&self.group);
+        running
+    }
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_merges_and_leaves_an_ordinary_volume() {
+    let group = VolumeGroup::new("vg-off");
+    group.write_snapshot();
+    let content = group.content("snap");
+
+    let ended = merged(&["--verify"], &group.volume("snap"), 0);
+
+    assert!(ended.stderr.contains("LVM has dropped vg-off/snap"), "{}", ended.stderr);
+    assert_merged(&group, &content);
+    // It can be had again, and merged by the kernel.
+    group.add_snapshot("data", "snap", 32);
+    merge_ctl(&["start", "--yes", "--output", "plain", &group.volume("snap")]).expect(0);
+    assert_merged(&group, &content);
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_finds_a_volume_down_and_leaves_it_down() {
+    let group = VolumeGroup::empty("vgdown");
+    group.add_volume("da-ta", 48);
+    group.add_snapshot("da-ta", "s-nap", 64);
+    group.write_to("s-nap", 7);
+    let content = group.content("s-nap");
+    lvm(&["lvchange", "-q", "-an", &group.volume("da-ta")]);
+    let before = (devices(), volumes_of(&group));
+
+    merge_ctl(&["start", "--offline", "--dry-run", &group.volume("s-nap")]).expect(0);
+    assert_eq!((devices(), volumes_of(&group)), before);
+
+    merged(&[], &group.volume("s-nap"), 0);
+
+    assert!(!volumes_of(&group).contains("s-nap"), "{}", volumes_of(&group));
+    assert_eq!(devices(), before.0, "it was down");
+    lvm(&["lvchange", "-q", "-ay", &group.volume("da-ta")]);
+    assert!(group.content("da-ta") == content, "the origin differs from the snapshot");
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_refuses_what_is_in_use_has_siblings_or_is_on_record() {
+    let group = VolumeGroup::new("vgno");
+    group.write_snapshot();
+    let (origin, snapshot) = (group.volume("data"), group.volume("snap"));
+    let before = (devices(), volumes_of(&group));
+    let refused = |words: &[&str]| {
+        let ended = merged(&[], &snapshot, 8);
+        for word in words {
+            assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
+        }
+    };
+
+    let holder = std::fs::File::open(group.path("data")).unwrap();
+    refused(&["vgno/data is in use", &std::process::id().to_string()]);
+    drop(holder);
+    let holder = std::fs::File::open(group.path("snap")).unwrap();
+    refused(&["vgno/snap is in use"]);
+    drop(holder);
+    assert_eq!((devices(), volumes_of(&group)), before, "refused, so nothing is changed");
+
+    group.add_snapshot("data", "daily", 32);
+    refused(&["vgno/daily", "merge-ctl start vgno/snap"]);
+    lvm(&["lvchange", "-q", "-an", &origin]);
+    let down = devices();
+    refused(&["vgno/daily"]);
+    assert_eq!(devices(), down, "it was down");
+    lvm(&["lvremove", "-q", "-y", &group.volume("daily")]);
+
+    lvm(&["lvconvert", "-q", "--merge", &snapshot]);
+    refused(&["on record already", "lvchange -ay vgno/data"]);
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_says_what_it_would_do_and_changes_nothing() {
+    let group = VolumeGroup::new("vgdry");
+    group.write_snapshot();
+    let before = (devices(), volumes_of(&group), group.content("data"));
+
+    let ended = merge_ctl(&["start", "--offline", "--dry-run", &group.volume("snap")]).expect(0);
+
+    let text: String = ended.lines.iter().filter_map(|line| line.as_str()).collect();
+    for step in
+        ["lvchange -an vgdry/data", "lvconvert --merge vgdry/snap", "lvchange -ay vgdry/data"]
+    {
+        assert!(text.contains(step), "{text}");
+    }
+    assert!((devices(), volumes_of(&group), group.content("data")) == before);
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_stopped_by_ctrl_c_goes_on_at_the_next_activation() {
+    let slow = Slow::new("vgstop", "vgstop-disk");
+    let content = slow.group.content("snap");
+    let running = slow.begin();
+    run("kill", &["-INT", &running.pid().to_string()]);
+
+    let ended = running.wait().expect(3);
+
+    assert!(ended.stderr.contains("lvchange -ay vgstop/data"), "{}", ended.stderr);
+    assert_eq!(private_devices(), 0);
+    slow.delay(0);
+    assert_an_activation_finishes(&slow.group, &content);
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_keeps_an_activation_out_until_it_is_done() {
+    let slow = Slow::new("vgrace", "vgrace-disk");
+    let (group, content) = (&slow.group, slow.group.content("snap"));
+    let origin = group.volume("data");
+    let running = slow.begin();
+
+    // Whoever only looks need not wait.
+    assert!(volumes_of(group).contains("[snap]"), "{}", volumes_of(group));
+    let second = merged(&[], &group.volume("snap"), 8);
+    assert!(second.stderr.contains("Another merge-ctl"), "{}", second.stderr);
+    // Who ignores LVM's lock finds the names taken.
+    let elsewhere = "global/locking_dir=\"/tmp/other-locks\"";
+    let rude = Command::new("lvm")
+        .args(["lvchange", "-ay", "--config", elsewhere, &origin])
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&rude.stderr).into_owned();
+    assert!(!rude.status.success(), "{words}");
+    assert!(!group.path("data").exists(), "{words}");
+    // Who respects it waits.
+    let mut polite = Command::new("lvm").args(["lvchange", "-ay", &origin]).spawn().unwrap();
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(private_devices(), 2, "it is done already: the disk is too fast for this test");
+    assert!(polite.try_wait().unwrap().is_none(), "it did not wait");
+
+    slow.delay(0);
+    running.wait().expect(0);
+
+    assert!(polite.wait().unwrap().success());
+    assert_merged(group, &content);
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_killed_while_it_copies_leaves_it_to_an_activation() {
+    let slow = Slow::new("vgkill", "vgkill-disk");
+    let content = slow.group.content("snap");
+    let running = slow.begin();
+    run("kill", &["-KILL", &running.pid().to_string()]);
+    assert_eq!(running.wait().code, -1);
+
+    slow.delay(0);
+    // They go with the process, as soon as the kernel comes to it.
+    until("the private devices going", || private_devices() == 0);
+    assert_an_activation_finishes(&slow.group, &content);
+}
+
+/// Kills a merge right after its step number `at`; whether it came so far.
+fn killed_after(snapshot: &str, at: usize) -> Option<Step> {
+    let command = [&["merge-ctl"], &offline(&[], snapshot)[..]].concat();
+    let mut stepper = Stepper::start_with_children(&command);
+    let mut last = None;
+    for _ in 0..=at {
+        match stepper.next() {
+            Progress::Held(step) => last = Some(step),
+            Progress::Ended(code) => {
+                assert_eq!(code, 0, "it was not killed");
+                return None;
+            }
+        }
+    }
+    stepper.kill();
+    last
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_killed_at_each_step_is_finished_by_lvm2_alone() {
+    let group = VolumeGroup::empty("vgsteps");
+    group.add_volume("data", 48);
+    let mut seen = Vec::new();
+    for at in 0.. {
+        group.add_snapshot("data", "snap", 24);
+        group.write_to("snap", 100 + at as u64);
+        let content = group.content("snap");
+        let step = killed_after(&group.volume("snap"), at);
+        println!("killed after step {at}: {step:?}; {}", volumes_of(&group).trim());
+        // A child of a killed run may still be at work: lvm2's lock lets the next command wait.
+        lvm(&["lvchange", "-q", "-ay", &group.volume("data")]);
+        if volumes_of(&group).contains(" s") {
+            assert!(group.content("snap") == content, "the snapshot was changed");
+            lvm(&["lvconvert", "-q", "--merge", &group.volume("snap")]);
+        } else {
+            assert!(group.content("data") == content, "a half-merged origin can be seen");
+        }
+        let plain = || dmsetup(&["table", &group.dm("data")]).contains("linear");
+        until("LVM dropping the snapshot", || !volumes_of(&group).contains("snap") && plain());
+        assert!(group.content("data") == content, "the origin differs from the snapshot");
+        kill_pollers();
+        let Some(step) = step else { break };
+        seen.push(step);
+    }
+    let count = |wanted| seen.iter().filter(|step| **step == wanted).count();
+    assert!(count(Step::Create) == 2 && count(Step::Rename) == 2, "{seen:?}");
+    assert!(count(Step::Child) > 5 && count(Step::Sync) > 0, "{seen:?}");
+    // What was killed between making a device and opening it is cleaned by the next run.
+    group.add_snapshot("data", "snap", 24);
+    merged(&[], &group.volume("snap"), 0);
+    assert_eq!(private_devices(), 0);
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_cleans_what_a_killed_run_left_and_nobody_has_open() {
+    let group = VolumeGroup::new("vgleft");
+    group.write_snapshot();
+    let content = group.content("snap");
+    for name in ["merge-ctl-left", "merge-ctl-open"] {
+        let uuid = format!("MERGECTL-{name}");
+        dmsetup(&["create", name, "--uuid", &uuid, "--table", "0 8 zero"]);
+    }
+    let open = std::fs::File::open("/dev/mapper/merge-ctl-open").unwrap();
+
+    let ended = merged(&[], &group.volume("snap"), 0);
+
+    assert!(ended.stderr.contains("removed merge-ctl-left"), "{}", ended.stderr);
+    assert_eq!(private_devices(), 1, "one is in use");
+    drop(open);
+    dmsetup(&["remove", "merge-ctl-open"]);
+    assert_merged(&group, &content);
+}
