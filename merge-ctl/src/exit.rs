@@ -10,6 +10,7 @@ use merge_ctl::merge::journal::below::Missing;
 use merge_ctl::merge::journal::{DriverError, JournalError};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::merge::recording::RecordError;
+use merge_ctl::offline::OfflineError;
 use merge_ctl::store::StoreError;
 use merge_ctl::throttle::ThrottleError;
 use merge_ctl::throttle::lease::LeaseError;
@@ -105,6 +106,9 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if let Some(lease) = lease_error(error) {
         return of_lease(lease);
     }
+    if let Some(engine) = error.chain().find_map(|cause| cause.downcast_ref::<OfflineError>()) {
+        return of_engine(engine);
+    }
     if needs_another_hand(error) {
         return Exit::Refused;
     }
@@ -133,6 +137,29 @@ fn of_lease(error: &LeaseError) -> Exit {
             Exit::Missing
         }
         _ => Exit::Error,
+    }
+}
+
+/// Of the offline merge engine: what could not be opened, or holds no store, was not touched.
+fn of_engine(error: &OfflineError) -> Exit {
+    match error {
+        OfflineError::Open { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => Exit::Missing,
+            io::ErrorKind::NotFound => Exit::Usage,
+            _ => Exit::Refused,
+        },
+        OfflineError::NoStore(_) => Exit::Refused,
+        OfflineError::Store { source, .. } => match source {
+            StoreError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::Missing
+            }
+            StoreError::NotAStore { .. } | StoreError::TooSmall { .. } => Exit::Refused,
+            _ => Exit::Failed,
+        },
+        OfflineError::Resource { .. } => Exit::Error,
+        OfflineError::Invalid(_) | OfflineError::Io { .. } | OfflineError::Differs { .. } => {
+            Exit::Failed
+        }
     }
 }
 

@@ -33,7 +33,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Says something that is wanted when all is well; the test harness does not swallow it.
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     let mut stderr = std::io::stderr();
     writeln!(stderr, "{line}").unwrap();
 }

@@ -5,11 +5,18 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use merge_ctl::dm::control::Removal;
+use merge_ctl::dm::{
+    Control, DeviceId, Persistence, SnapshotArgs, Subject, Table, Target, Usage, nodes,
+};
 use merge_ctl::store::{FileSource, Opened, Store};
+use merge_ctl::units::{ChunkSize, Sectors};
+
+use rustix::io::Errno;
 
 use super::merge_ctl::{Ended, merge_ctl};
 use super::testbed::{Testbed, dmsetup, image_of};
@@ -79,45 +86,57 @@ impl Pair {
 
     /// Loads `snapshot` or `snapshot-merge` over both.
     pub(crate) fn load(&self, target: &str) {
-        let Self { real, cow, sectors, chunk_sectors, judge } = self;
-        let (real, cow) = (real.display(), cow.display());
-        let table = format!("0 {sectors} {target} {real} {cow} P {chunk_sectors}");
+        let control = Control::open().unwrap();
         let began = Instant::now();
-        loop {
-            let Output { status, stderr, .. } = Command::new("dmsetup")
-                .args(["create", judge, "--table", &table])
-                .output()
-                .unwrap();
-            if status.success() {
-                return;
-            }
-            let said = String::from_utf8_lossy(&stderr);
-            let is_held = said.contains("Device or resource busy");
-            assert!(is_held && began.elapsed() < LET_GO, "{table}: {said}");
+        let dev = control.create(&self.judge, None).unwrap().dev;
+        let table = Table::single(Sectors(self.sectors), self.target(target));
+        // Somebody who was killed may hold the devices until the last request is answered.
+        while let Err(error) = control.load(self.judge.as_str(), &table, false) {
+            let is_held = error.errno == Some(Errno::BUSY);
+            assert!(is_held && began.elapsed() < LET_GO, "{table:?}: {error:?}");
             thread::sleep(Duration::from_millis(50));
+        }
+        control.resume(Subject::name(self.judge.as_str())).unwrap();
+        nodes::ensure(&self.judge, dev).unwrap();
+    }
+
+    fn target(&self, target: &str) -> Target {
+        let dev = |path: &Path| nodes::block_device_of(path).unwrap().unwrap();
+        let args = SnapshotArgs {
+            real: dev(&self.real).into(),
+            cow: dev(&self.cow).into(),
+            persistence: Persistence::Persistent,
+            chunk_size: ChunkSize::from_sectors(self.chunk_sectors as u32).unwrap(),
+            features: Vec::new(),
+        };
+        match target {
+            "snapshot" => Target::Snapshot(args),
+            "snapshot-merge" => Target::SnapshotMerge(args),
+            other => panic!("{other}"),
         }
     }
 
     /// Removes what [`Self::load`] made.
     pub(crate) fn unload(&self) {
-        dmsetup(&["remove", "--retry", &self.judge]);
+        let control = Control::open().unwrap();
+        let dev = nodes::block_device_of(&self.judge()).unwrap().unwrap();
+        assert_eq!(control.remove(self.judge.as_str(), false).unwrap(), Removal::Done);
+        nodes::forget(&self.judge, dev).unwrap();
     }
 
-    /// How much of the store is in use beyond its metadata, as the loaded target says: 0 exceptions
-    /// when they are the same.
-    pub(crate) fn usage(&self) -> (u64, u64) {
-        let status = dmsetup(&["status", &self.judge]);
-        let words: Vec<&str> = status.split_whitespace().collect();
-        let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{status}"));
-        let (allocated, _) = words[3].split_once('/').unwrap_or_else(|| panic!("{status}"));
-        (number(allocated), number(words[4]))
+    /// How much of the store is in use, and how much of that by metadata, as the loaded target says: the
+    /// same where there are no exceptions.
+    pub(crate) fn usage(&self) -> Usage {
+        let status = Control::open().unwrap().status(DeviceId::Name(&self.judge), true).unwrap();
+        let snapshot = status.snapshot().unwrap_or_else(|| panic!("no snapshot: {status:?}"));
+        snapshot.usage().unwrap_or_else(|| panic!("{snapshot}"))
     }
 
     /// Waits until the loaded snapshot-merge target has merged all.
     pub(crate) fn wait_merged(&self) {
         let began = Instant::now();
-        while !matches!(self.usage(), (allocated, metadata) if allocated == metadata) {
-            assert!(began.elapsed() < PATIENCE, "no end: {}", dmsetup(&["status", &self.judge]));
+        while !self.usage().is_empty() {
+            assert!(began.elapsed() < PATIENCE, "no end: {:?}", self.usage());
             thread::sleep(Duration::from_millis(5));
         }
     }

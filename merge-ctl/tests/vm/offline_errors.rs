@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::failures::inject::{Break, LoopDisk};
 use super::offline::{Pair, Traffic, same};
-use super::testbed::{Testbed, dmsetup, image_of, put, ram_disk, run};
+use super::testbed::{SECTOR, Testbed, dmsetup, image_of, put, ram_disk, run};
 
 const CHUNK_SECTORS: u64 = 8;
 
@@ -83,7 +83,9 @@ fn offline_errors_a_bad_sector_of_the_metadata() {
     // The second area.
     let bad = (1 + 257) * CHUNK_SECTORS;
     let broken = Break::All { device: "cow", sectors: bad..bad + CHUNK_SECTORS };
-    scene.fails(&broken, &["off-area-cow", &format!("sector {bad}")], scene.exceptions);
+    // The reader of the store counts in bytes.
+    let place = format!("byte {}", bad * SECTOR);
+    scene.fails(&broken, &["off-area-cow", &place], scene.exceptions);
     same(&scene.bed.image("real"), &scene.before[0], "the origin");
     scene.nothing_was_written_to_the_cow();
     scene.recovers();

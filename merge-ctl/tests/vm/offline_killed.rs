@@ -5,10 +5,9 @@
 //! stage, `CRASH_SEED` fixes when: `cargo xtask crash --offline`. Power cuts are there too.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use super::crash::{kills, random};
+use super::crash::{kills, random, tell};
 use super::failures::inject::reload;
 use super::offline::{Pair, Traffic};
 use super::testbed::{Testbed, dmsetup, mix, put};
@@ -156,6 +155,6 @@ fn offline_killed_in_each_stage_the_kernel_alone_completes() {
         alive += u64::from(stage.is_some());
         turn += 1;
     }
-    writeln!(std::io::stderr(), "\nkilled offline: {fell:?}").unwrap();
+    tell(&format!("\nkilled offline: {fell:?}"));
     assert_eq!(alive, wanted, "it had ended too often: {fell:?}");
 }

@@ -5,10 +5,10 @@
 //! flushes a disk may do the writes in any order: at each boundary a few random choices of those that
 //! follow it are tried too, some of them torn.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::crash::tell;
 use super::differential::random::Random;
 use super::offline::{Pair, same};
 use super::testbed::{SECTOR, Testbed, dmsetup, image_of, put, ram_disk, run};
@@ -156,8 +156,7 @@ fn right_at_each_boundary(name: &str, chunk_sectors: u64, blocks: &[u64], option
     }
     left.push(judge.judge(&state, &format!("{name}, all of it")));
     same(&state, &written, "the replayed disk, beside the one that was written,");
-    writeln!(std::io::stderr(), "{name}: {seen} states; exceptions at the boundaries: {left:?}")
-        .unwrap();
+    tell(&format!("{name}: {seen} states; exceptions at the boundaries: {left:?}"));
     let last = left.len() - 1;
     assert!(left[0] > 0 && left[last] == 0 && left.is_sorted_by(|a, b| a >= b), "{left:?}");
     assert!(left.len() >= 4, "no flush before the clearing, or none after it: {left:?}");

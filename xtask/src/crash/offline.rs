@@ -47,7 +47,8 @@ pub(super) fn aim(turn: u32, random: &mut Random) -> (Stage, u64) {
     // Nobody knows how many requests a stage will take: few or many, each as often.
     let bits = match stage {
         Stage::Copying | Stage::Verifying => 1 + random.below(9),
-        Stage::Reading | Stage::Clearing => random.below(6),
+        Stage::Reading => random.below(6),
+        Stage::Clearing => random.below(4),
         Stage::Flushing => random.below(2),
     };
     (stage, random.below(1 << bits))
