@@ -1,6 +1,7 @@
 //! An offline merge that is cut, and the kernel that goes on from what is left: no merge-ctl takes part in that.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -8,7 +9,7 @@ use std::{fs, thread};
 use crate::content::{Content, ORIGIN_SECTORS};
 use crate::recovery::store_is_empty;
 use crate::stack::{Stack, create_lower, disk, path};
-use crate::testbed::dmsetup;
+use crate::testbed::{AlignedBuffer, SECTOR, dmsetup, open_direct};
 use crate::{Round, say};
 
 /// The slowest merge here takes seconds.
@@ -64,9 +65,22 @@ pub(crate) fn recover(round: &Round) -> Result<String, String> {
     content.check(&path(stack.origin()), &promised).map_err(at("once it is merged"))?;
     dmsetup(&["remove", "--retry", stack.origin()]);
     content.check(&path("raw-real"), &promised).map_err(at("on the origin itself"))?;
-    match store_is_empty()? {
-        true => Ok(words),
-        false => Err("the store is not empty".to_owned()),
+    if !store_is_empty()? {
+        return Err("the store is not empty".to_owned());
+    }
+    nothing_can_come_back((chunk * SECTOR) as usize)?;
+    Ok(words)
+}
+
+/// The first area of the store is all zeroes: the kernel reads it whole when it uses the store again, and
+/// what stood behind the end would come back once it has filled the area up to there.
+fn nothing_can_come_back(chunk_bytes: usize) -> Result<(), String> {
+    let mut buffer = AlignedBuffer::new(chunk_bytes);
+    let cow = open_direct(&path("raw-cow"));
+    cow.read_exact_at(buffer.as_mut(), chunk_bytes as u64).map_err(|error| error.to_string())?;
+    match buffer.as_mut().iter().position(|byte| *byte != 0) {
+        None => Ok(()),
+        Some(at) => Err(format!("the first area is not clear at byte {at}")),
     }
 }
 

@@ -19,7 +19,7 @@ use merge_ctl::units::{ChunkSize, Sectors};
 use rustix::io::Errno;
 
 use super::merge_ctl::{Ended, merge_ctl};
-use super::testbed::{Testbed, dmsetup, image_of};
+use super::testbed::{SECTOR, Testbed, dmsetup, image_of};
 
 /// No merge by the kernel takes as long here.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -158,6 +158,17 @@ impl Pair {
     pub(crate) fn is_merged(&self, promised: &[u8], what: &str) {
         same(&image_of(&self.real), promised, &format!("{what}: the origin"));
         assert_eq!(self.exceptions(), 0, "{what}: the store is not empty");
+    }
+
+    /// The first area of the merged store is all zeroes: the kernel reads it whole when it uses the store
+    /// again, and what stood behind the end would come back once it has filled the area up to there
+    /// (`read_exceptions`, `persistent_commit_exception`).
+    #[track_caller]
+    pub(crate) fn nothing_can_come_back(&self, what: &str) {
+        let chunk = (self.chunk_sectors * SECTOR) as usize;
+        let area = &image_of(&self.cow)[chunk..2 * chunk];
+        let left = area.iter().position(|byte| *byte != 0);
+        assert_eq!(left, None, "{what}: the first area is not clear at this byte");
     }
 
     /// How many exceptions are in the store.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::crash::{kills, random, tell};
-use super::failures::inject::reload;
+use super::failures::inject::{LoopDisk, reload};
 use super::offline::{Pair, Traffic};
 use super::testbed::{Testbed, dmsetup, mix, put};
 
@@ -130,7 +130,9 @@ fn killed(pair: &Pair, aim: Stage, turn: u64) -> Option<Stage> {
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn offline_killed_in_each_stage_the_kernel_alone_completes() {
-    let bed = Testbed::new("off-kill", 2, 1);
+    // RAM disks have no cache, and nothing to flush.
+    let disks = ["off-kill-real", "off-kill-cow"].map(|name| LoopDisk::new(name, 2));
+    let bed = Testbed::on_disks("off-kill", 2, 1, &disks[0].path, &disks[1].path);
     bed.write_snapshot((0..BLOCKS).map(|at| 480 - at * 12 + mix(at) % 8), 3);
     let promised = bed.image("snap");
     let pair = Pair::below(&bed, 1);
@@ -148,6 +150,7 @@ fn offline_killed_in_each_stage_the_kernel_alone_completes() {
         let left = pair.exceptions();
         let what = format!("turn {turn}, aimed at {aim:?}, fell {stage:?}, {left} exceptions left");
         pair.kernel_completes(&promised, &what);
+        pair.nothing_can_come_back(&what);
         put(&pair.real, &before[0]);
         put(&pair.cow, &before[1]);
         let place = stage.map_or("ended".to_owned(), |stage| format!("{stage:?}").to_lowercase());

@@ -202,6 +202,7 @@ impl Judge<'_> {
         put(&self.pair.cow, &disk[self.length..]);
         let exceptions = self.pair.exceptions();
         self.pair.kernel_completes(self.promised, what);
+        self.pair.nothing_can_come_back(what);
         exceptions
     }
 }
