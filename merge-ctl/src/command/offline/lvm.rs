@@ -45,7 +45,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let lvm = Lvm::find()?;
     match agree(control, host, plan, options, &lvm, true)? {
-        Agreed::Yes(captured) => merge(control, lvm, captured, options).await,
+        Agreed::Yes(captured) => merge(control, lvm, *captured, options).await,
         Agreed::No(exit) => Ok(exit.into()),
     }
 }
@@ -53,7 +53,7 @@ pub(super) async fn run(
 /// Whether it is begun.
 enum Agreed {
     /// It is, with what was captured.
-    Yes(Captured),
+    Yes(Box<Captured>),
     /// It is not: nobody wants it, or it was only asked what would be done.
     No(Exit),
 }
@@ -81,10 +81,10 @@ fn agree(
             return Ok(Agreed::No(Exit::Refused));
         }
         // Much may have changed while somebody thought about the answer.
-        return Ok(Agreed::Yes(fit::captured(control, host, plan, lvm, found_active)?));
+        return Ok(Agreed::Yes(Box::new(fit::captured(control, host, plan, lvm, found_active)?)));
     }
     plan.notes.iter().for_each(|note| terminal::tell(note));
-    Ok(Agreed::Yes(captured))
+    Ok(Agreed::Yes(Box::new(captured)))
 }
 
 /// Does it.

@@ -41,7 +41,7 @@ pub(in crate::command::offline) async fn run_asleep(
     let lvm = Lvm::find()?;
     lvm.activate(&names.vg, &names.origin)?;
     match awake(control, options, &lvm) {
-        Ok(Agreed::Yes(captured)) => merge(control, lvm, captured, options).await.map(Some),
+        Ok(Agreed::Yes(captured)) => merge(control, lvm, *captured, options).await.map(Some),
         Ok(Agreed::No(exit)) => {
             lvm.deactivate(&names.vg, &names.origin)?;
             Ok(Some(exit.into()))
