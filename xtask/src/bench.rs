@@ -5,6 +5,7 @@ mod device;
 mod estimate;
 mod fio;
 mod machine;
+mod offline;
 mod overhead;
 mod ratios;
 mod store;
@@ -31,6 +32,8 @@ enum Bench {
     Store(store::Args),
     /// How right the predicted time of a merge is, on slow devices in a VM
     Estimate(estimate::Args),
+    /// How close merge-ctl's own merge engine comes to fio, on files and loop devices on this host
+    Offline(offline::Args),
     /// What a throttle does for an application's writes beside a merge, and what it costs the merge,
     /// on a shared disk in a VM
     Throttle(throttle::Args),
@@ -42,6 +45,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Bench::Overhead(args) => overhead::run(workspace, args),
         Bench::Store(args) => store::run(workspace, args),
         Bench::Estimate(args) => estimate::run(workspace, args),
+        Bench::Offline(args) => offline::run(workspace, args),
         Bench::Throttle(args) => throttle::run(workspace, args),
     }
 }

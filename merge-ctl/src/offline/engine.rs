@@ -43,12 +43,12 @@ pub(super) fn merge(
 ) -> Result<Outcome, OfflineError> {
     meter.enter(Stage::Reading);
     let store = open(devices)?;
-    let (survey, first, bytes) = survey(devices, &store, budget)?;
-    meter.found(survey.exceptions, bytes);
+    let (survey, first, bytes) = survey(devices, &store, budget, meter)?;
     if meter.is_stopped() {
         return Ok(Outcome::Stopped);
     }
-    let mut order = Order::new(&store, budget.exceptions, first)?;
+    meter.found(survey.exceptions, bytes);
+    let mut order = Order::new(&store, budget.exceptions, first, meter)?;
     let slots = budget.slots(bytes);
     let queue = make_queue(devices, slots, budget.requests)?;
     let block_bytes = block_bytes(devices);
@@ -112,12 +112,14 @@ fn survey(
     devices: &Devices,
     store: &Store<&Target>,
     budget: Budget,
+    meter: &Meter,
 ) -> Result<(Survey, Selection, u64), OfflineError> {
     let chunk_bytes = store.layout().chunk_size().bytes();
     let origin_bytes = devices.origin.size().bytes();
     let mut first = Selection::new(budget.exceptions, 0);
     let mut bytes = 0;
-    let survey = store.survey_within(budget.duplicates_bytes, |placed| {
+    let is_stopped = || meter.is_stopped();
+    let survey = store.survey_within(budget.duplicates_bytes, is_stopped, |placed| {
         let Exception { old_chunk, .. } = placed.exception;
         bytes += chunk_bytes.min(origin_bytes.saturating_sub(old_chunk * chunk_bytes));
         first.add(placed.exception);
@@ -129,8 +131,7 @@ impl Engine<'_> {
     fn copy(&mut self, order: &mut Order<'_>) -> Result<Run, OfflineError> {
         self.meter.enter(Stage::Copying);
         loop {
-            let batches = self.batches(order, self.slots.bytes);
-            let source = Source::new(batches, self.limit.as_mut());
+            let source = Source::new(self.batches(order, self.slots.bytes), self.limit.as_mut());
             let run = self.pump.run(&mut Copying::new(source, self.meter));
             let run = run.map_err(|failure| explained(self.devices, failure))?;
             if run == Run::Stopped || !order.advance()? {
@@ -159,6 +160,7 @@ impl Engine<'_> {
 
     fn batches<'o>(&self, order: &'o Order<'_>, most_bytes: usize) -> Batches<'o> {
         let origin_bytes = self.devices.origin.size().bytes();
+        let most_bytes = self.limit.as_ref().map_or(most_bytes, |limit| limit.piece(most_bytes));
         let chunk_size = self.store.layout().chunk_size();
         Batches::new(order.part(), chunk_size, origin_bytes, most_bytes)
     }
