@@ -141,6 +141,9 @@ struct Buffers {
     leak: bool,
 }
 
+// SAFETY: it owns its memory, and nothing in it belongs to a thread.
+unsafe impl Send for Buffers {}
+
 impl Buffers {
     fn new(slots: Slots) -> io::Result<Self> {
         let missing = || io::Error::from(io::ErrorKind::OutOfMemory);
