@@ -5,6 +5,8 @@ mod device;
 mod estimate;
 mod fio;
 mod machine;
+mod offline;
+mod offline_host;
 mod offline_vm;
 mod overhead;
 mod ratios;
@@ -32,6 +34,10 @@ enum Bench {
     Store(store::Args),
     /// How right the predicted time of a merge is, on slow devices in a VM
     Estimate(estimate::Args),
+    /// Both halves of it: `offline-vm` and `offline-host`
+    Offline(offline::Args),
+    /// How close merge-ctl's own merge engine comes to fio, on files and loop devices on this host
+    OfflineHost(offline_host::Args),
     /// How long the kernel and merge-ctl's own engine take to merge the same snapshots, on slow devices in a VM
     OfflineVm(offline_vm::Args),
     /// What a throttle does for an application's writes beside a merge, and what it costs the merge,
@@ -45,6 +51,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Bench::Overhead(args) => overhead::run(workspace, args),
         Bench::Store(args) => store::run(workspace, args),
         Bench::Estimate(args) => estimate::run(workspace, args),
+        Bench::Offline(args) => offline::run(workspace, args),
+        Bench::OfflineHost(args) => offline_host::run(workspace, args),
         Bench::OfflineVm(args) => offline_vm::run(workspace, args),
         Bench::Throttle(args) => throttle::run(workspace, args),
     }

@@ -14,6 +14,8 @@ pub const LEAST_MEMORY_BYTES: u64 = 16 << 20;
 const LARGEST_PIECE_BYTES: u64 = 1 << 20;
 /// The smallest buffer: below it, requests are so small that their number is what counts.
 const SMALLEST_PIECE_BYTES: u64 = 64 << 10;
+/// A thread is worth its while with this many requests.
+const REQUESTS_OF_A_WORKER: u32 = 8;
 /// Bytes of an exception in memory.
 const EXCEPTION_BYTES: u64 = size_of::<crate::store::Exception>() as u64;
 
@@ -28,6 +30,8 @@ pub(super) struct Budget {
     pub(super) buffers_bytes: u64,
     /// How many requests may be under way.
     pub(super) requests: usize,
+    /// How many threads keep them under way.
+    pub(super) workers: usize,
 }
 
 /// The buffers of a merge.
@@ -49,6 +53,7 @@ impl Budget {
             duplicates_bytes: length(half),
             buffers_bytes: half,
             requests: options.requests.clamp(1, 4096) as usize,
+            workers: if options.requests < 2 * REQUESTS_OF_A_WORKER { 1 } else { 2 },
         }
     }
 

@@ -35,7 +35,10 @@ const LEAST_GROUP: u64 = 256;
 /// What has the store on it.
 pub(super) trait Wipe {
     /// Makes these bytes zeroes, in any order, many at once.
-    fn wipe(&mut self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<(), OfflineError>;
+    fn wipe(
+        &mut self,
+        ranges: &mut (dyn Iterator<Item = Range<u64>> + Send),
+    ) -> Result<(), OfflineError>;
 
     /// Returns when all that was wiped is on stable storage.
     fn flush(&mut self) -> Result<(), OfflineError>;

@@ -16,6 +16,7 @@ use super::pump::{Failure, Job, Next, Pump, Run, Tasks};
 use super::queue::{Queue, Request, Side, Way};
 use super::threads::{Files, Threads};
 use super::uring::Uring;
+use super::workers;
 use super::{Act, Devices, Merged, OfflineError, Outcome, Target, sectors_of};
 use crate::store::{Exception, Opened, Store, Survey};
 
@@ -28,7 +29,7 @@ struct Engine<'a> {
     devices: &'a Devices,
     store: &'a Store<&'a Target>,
     meter: &'a Meter,
-    pump: Pump<Box<dyn Queue>>,
+    pumps: Vec<Pump<Box<dyn Queue>>>,
     slots: Slots,
     limit: Option<Limit>,
 }
@@ -43,20 +44,19 @@ pub(super) fn merge(
 ) -> Result<Outcome, OfflineError> {
     meter.enter(Stage::Reading);
     let store = open(devices)?;
-    let (survey, first, bytes) = survey(devices, &store, budget)?;
-    meter.found(survey.exceptions, bytes);
+    let (survey, first, bytes) = survey(devices, &store, budget, meter)?;
     if meter.is_stopped() {
         return Ok(Outcome::Stopped);
     }
-    let mut order = Order::new(&store, budget.exceptions, first)?;
+    meter.found(survey.exceptions, bytes);
+    let mut order = Order::new(&store, budget.exceptions, first, meter)?;
     let slots = budget.slots(bytes);
-    let queue = make_queue(devices, slots, budget.requests)?;
-    let block_bytes = block_bytes(devices);
+    let pumps = pumps(devices, slots, budget, make_queue)?;
     let mut engine = Engine {
         devices,
         store: &store,
         meter,
-        pump: Pump::new(queue, slots, budget.requests, block_bytes),
+        pumps,
         slots,
         limit: options.bandwidth_bytes.map(|bytes| Limit::new(bytes, Instant::now())),
     };
@@ -78,6 +78,23 @@ pub(super) fn merge(
         areas,
         stages: meter.times(),
     }))
+}
+
+/// The workers, which share the buffers and the requests.
+fn pumps(
+    devices: &Devices,
+    slots: Slots,
+    budget: Budget,
+    make_queue: MakeQueue<'_>,
+) -> Result<Vec<Pump<Box<dyn Queue>>>, OfflineError> {
+    let workers = budget.workers.clamp(1, slots.count.min(budget.requests));
+    let slots = Slots { count: slots.count / workers, ..slots };
+    let requests = budget.requests / workers;
+    let pump = |_| {
+        let queue = make_queue(devices, slots, requests)?;
+        Ok(Pump::new(queue, slots, requests, block_bytes(devices)))
+    };
+    (0..workers).map(pump).collect()
 }
 
 /// What both devices can read and write.
@@ -112,12 +129,14 @@ fn survey(
     devices: &Devices,
     store: &Store<&Target>,
     budget: Budget,
+    meter: &Meter,
 ) -> Result<(Survey, Selection, u64), OfflineError> {
     let chunk_bytes = store.layout().chunk_size().bytes();
     let origin_bytes = devices.origin.size().bytes();
     let mut first = Selection::new(budget.exceptions, 0);
     let mut bytes = 0;
-    let survey = store.survey_within(budget.duplicates_bytes, |placed| {
+    let is_stopped = || meter.is_stopped();
+    let survey = store.survey_within(budget.duplicates_bytes, is_stopped, |placed| {
         let Exception { old_chunk, .. } = placed.exception;
         bytes += chunk_bytes.min(origin_bytes.saturating_sub(old_chunk * chunk_bytes));
         first.add(placed.exception);
@@ -129,9 +148,8 @@ impl Engine<'_> {
     fn copy(&mut self, order: &mut Order<'_>) -> Result<Run, OfflineError> {
         self.meter.enter(Stage::Copying);
         loop {
-            let batches = self.batches(order, self.slots.bytes);
-            let source = Source::new(batches, self.limit.as_mut());
-            let run = self.pump.run(&mut Copying::new(source, self.meter));
+            let source = Source::new(self.batches(order, self.slots.bytes), self.limit.as_mut());
+            let run = workers::run(&mut self.pumps, &mut Copying::new(source, self.meter));
             let run = run.map_err(|failure| explained(self.devices, failure))?;
             if run == Run::Stopped || !order.advance()? {
                 return Ok(run);
@@ -149,7 +167,7 @@ impl Engine<'_> {
         let half = self.slots.bytes / 2;
         loop {
             let source = Source::new(self.batches(order, half), self.limit.as_mut());
-            let run = self.pump.run(&mut Comparing::new(source, half, self.meter));
+            let run = workers::run(&mut self.pumps, &mut Comparing::new(source, half, self.meter));
             let run = run.map_err(|failure| explained(self.devices, failure))?;
             if run == Run::Stopped || !order.advance()? {
                 return Ok(run);
@@ -159,6 +177,7 @@ impl Engine<'_> {
 
     fn batches<'o>(&self, order: &'o Order<'_>, most_bytes: usize) -> Batches<'o> {
         let origin_bytes = self.devices.origin.size().bytes();
+        let most_bytes = self.limit.as_ref().map_or(most_bytes, |limit| limit.piece(most_bytes));
         let chunk_size = self.store.layout().chunk_size();
         Batches::new(order.part(), chunk_size, origin_bytes, most_bytes)
     }
@@ -166,7 +185,7 @@ impl Engine<'_> {
     fn clear(&mut self, survey: &Survey) -> Result<u64, OfflineError> {
         use crate::store::Source as _;
         self.meter.enter(Stage::Clearing);
-        self.pump.zero_buffers();
+        self.pumps.iter_mut().for_each(Pump::zero_buffers);
         let (layout, block_bytes) = (self.store.layout(), self.devices.cow.block_bytes());
         let meter = self.meter;
         clear::clear(self, layout, survey.end, block_bytes, meter)
@@ -174,9 +193,13 @@ impl Engine<'_> {
 }
 
 impl Wipe for Engine<'_> {
-    fn wipe(&mut self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<(), OfflineError> {
+    fn wipe(
+        &mut self,
+        ranges: &mut (dyn Iterator<Item = Range<u64>> + Send),
+    ) -> Result<(), OfflineError> {
         let mut wiping = Wiping { ranges, left: 0..0, most_bytes: self.slots.bytes as u64 };
-        let run = self.pump.run(&mut wiping);
+        // One is enough: it is metadata only.
+        let run = workers::run(&mut self.pumps[..1], &mut wiping);
         run.map(drop).map_err(|failure| explained(self.devices, failure))
     }
 
@@ -187,7 +210,7 @@ impl Wipe for Engine<'_> {
 
 /// Writes buffers, which are zeroes, over parts of the COW device.
 struct Wiping<'a> {
-    ranges: &'a mut dyn Iterator<Item = Range<u64>>,
+    ranges: &'a mut (dyn Iterator<Item = Range<u64>> + Send),
     /// What is left of the last one.
     left: Range<u64>,
     most_bytes: u64,

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// The bucket is full after this time, so that pauses are short and a stop is heeded soon.
 const FULL_AFTER: Duration = Duration::from_millis(100);
 
+/// A piece is no smaller for the sake of a limit than this.
+const LEAST_PIECE_BYTES: usize = 64 << 10;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Limit {
@@ -21,6 +24,13 @@ impl Limit {
     pub(super) fn new(bytes_per_s: NonZeroU64, now: Instant) -> Self {
         let bytes_per_s = bytes_per_s.get() as f64;
         Self { bytes_per_s, level_bytes: bytes_per_s * FULL_AFTER.as_secs_f64(), since: now }
+    }
+
+    /// How large a piece may be under this limit, of at most so many bytes: about a bucket.
+    pub(super) fn piece(&self, most_bytes: usize) -> usize {
+        let bucket = (self.bytes_per_s * FULL_AFTER.as_secs_f64()) as usize;
+        let whole = bucket / LEAST_PIECE_BYTES * LEAST_PIECE_BYTES;
+        whole.max(LEAST_PIECE_BYTES).min(most_bytes)
     }
 
     /// How long to wait before anything may be taken.
@@ -56,6 +66,15 @@ mod tests {
         now += limit.wait(now);
         let rate = taken as f64 / (now - begun).as_secs_f64();
         assert!((0.9 * 1048576.0..1.1 * 1048576.0).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn pieces_fit_the_bucket_where_they_can() {
+        let piece = |bytes_per_s| {
+            let limit = Limit::new(NonZeroU64::new(bytes_per_s).unwrap(), Instant::now());
+            limit.piece(1 << 20)
+        };
+        assert_eq!([piece(1), piece(2 << 20), piece(1 << 30)], [64 << 10, 192 << 10, 1 << 20]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod target;
 mod threads;
 mod uring;
 mod window;
+mod workers;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@
 //! takes one.
 
 use super::OfflineError;
+use super::meter::Meter;
 use super::target::Target;
 use crate::store::{EntryFault, Exception, Store, StoreError};
 
@@ -84,6 +85,7 @@ pub(super) struct Order<'a> {
     part: Part,
     /// Where the part at hand begins.
     from: u64,
+    meter: &'a Meter,
 }
 
 impl<'a> Order<'a> {
@@ -92,9 +94,10 @@ impl<'a> Order<'a> {
         store: &'a Store<&'a Target>,
         most: usize,
         first: Selection,
+        meter: &'a Meter,
     ) -> Result<Self, OfflineError> {
         let part = sorted(store, first)?;
-        Ok(Self { store, most, part, from: 0 })
+        Ok(Self { store, most, part, from: 0, meter })
     }
 
     /// The exceptions at hand.
@@ -118,7 +121,8 @@ impl<'a> Order<'a> {
         // Its memory is needed for the next one.
         self.part.exceptions = Vec::new();
         let mut selection = Selection::new(self.most, from);
-        for placed in self.store.exceptions() {
+        // Where somebody asked for a stop, whoever takes this part heeds it before anything else.
+        for placed in self.store.exceptions().take_while(|_| !self.meter.is_stopped()) {
             selection.add(placed.map_err(|source| unreadable(self.store, source))?.exception);
         }
         self.part = sorted(self.store, selection)?;

@@ -54,6 +54,9 @@ pub(super) trait Tasks {
 
     /// Whether somebody asked for a stop.
     fn is_stopped(&self) -> bool;
+
+    /// Something went wrong: the pump ends.
+    fn failed(&mut self) {}
 }
 
 /// How a run ended.
@@ -217,7 +220,7 @@ impl<Q: Queue> Pump<Q> {
                 std::thread::sleep(AGAIN_AFTER);
                 self.again(request);
             }
-            Verdict::Failed(error) => self.fail(Failed::Request(request, error)),
+            Verdict::Failed(error) => self.fail(tasks, Failed::Request(request, error)),
         }
         Ok(())
     }
@@ -229,7 +232,8 @@ impl<Q: Queue> Pump<Q> {
     }
 
     /// The first error is the one that is told.
-    fn fail(&mut self, failed: Failed) {
+    fn fail(&mut self, tasks: &mut dyn Tasks, failed: Failed) {
+        tasks.failed();
         self.end();
         self.failed.get_or_insert(failed);
     }
@@ -250,7 +254,7 @@ impl<Q: Queue> Pump<Q> {
         let Some(Work { job, .. }) = self.works[slot].take() else { return };
         self.free.push(slot);
         if let Err(at_bytes) = tasks.ended(&job, self.queue.buffer(slot)) {
-            self.fail(Failed::Differs { at_bytes });
+            self.fail(tasks, Failed::Differs { at_bytes });
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) struct Ended {
 }
 
 /// See the module.
-pub(super) trait Queue {
+pub(super) trait Queue: Send {
     /// Begins a request. `token` names no other one that is under way, and is below the number of
     /// requests that the queue was made for.
     ///

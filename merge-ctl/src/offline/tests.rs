@@ -92,9 +92,21 @@ impl Case {
         meter: &Meter,
         fault: &Fault,
     ) -> Result<Outcome, OfflineError> {
+        self.merge_by(1, options, meter, fault)
+    }
+
+    /// The same by several threads.
+    fn merge_by(
+        &self,
+        workers: usize,
+        options: &Options,
+        meter: &Meter,
+        fault: &Fault,
+    ) -> Result<Outcome, OfflineError> {
         let devices = self.devices();
         let queue = |devices: &Devices, slots, _| Faulty::boxed(devices, slots, fault.clone());
-        engine::merge(&devices, options, Budget::of(options), &queue, meter)
+        let budget = Budget { workers, ..Budget::of(options) };
+        engine::merge(&devices, options, budget, &queue, meter)
     }
 }
 
@@ -188,6 +200,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         act in prop_oneof![Just(Act::Read), Just(Act::Write)],
         seed in any::<u64>(),
+        workers in 1_usize..4,
     ) {
         let case = Case::new(8, &(0..count).collect::<Vec<_>>(), 0);
         let exceptions = case.image.exceptions();
@@ -198,7 +211,8 @@ proptest! {
         };
         let bad_sector = Some((act, bad));
         let fault = Fault { bad_sector, seed, ..Fault::default() };
-        let error = case.merge_with(&Options::default(), &Meter::default(), &fault).unwrap_err();
+        let meter = Meter::default();
+        let error = case.merge_by(workers, &Options::default(), &meter, &fault).unwrap_err();
         let OfflineError::Io { device: named, act: told, at, .. } = &error else { panic!("{error}") };
         prop_assert_eq!((named.as_str(), *told, at.0), (device, act, bad));
         prop_assert!(case.is_untouched());

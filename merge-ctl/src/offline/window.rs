@@ -1,8 +1,9 @@
 //! How many bytes may be under way at once, so that a stop is heeded soon on a slow device too. Pure.
 //!
 //! What is under way when somebody asks for a stop has to end first. A request's time says how long
-//! that takes: while requests are quick the window grows, and when they are slow it is halved. A device
-//! that is slow at a single request, whatever else it has to do, keeps a window of some requests.
+//! that takes: while requests are quick the window grows, and when they are slow it is halved; on the
+//! average of some, since single ones are late for many reasons. A device that is slow at a single
+//! request, whatever else it has to do, keeps a window of some requests.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +11,23 @@ use std::time::{Duration, Instant};
 const SLOW: Duration = Duration::from_millis(400);
 /// It begins here, and never gets smaller.
 const LEAST_BYTES: u64 = 4 << 20;
+/// A request's part in the average.
+const WEIGHT: f64 = 1.0 / 16.0;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Window {
     bytes: u64,
     most_bytes: u64,
+    /// The average time of a request.
+    mean_s: f64,
     cut_at: Option<Instant>,
 }
 
 impl Window {
     pub(super) fn new(most_bytes: u64) -> Self {
-        Self { bytes: LEAST_BYTES, most_bytes: most_bytes.max(LEAST_BYTES), cut_at: None }
+        let most_bytes = most_bytes.max(LEAST_BYTES);
+        Self { bytes: LEAST_BYTES, most_bytes, mean_s: 0.0, cut_at: None }
     }
 
     /// Whether a request may begin while so many bytes are under way.
@@ -31,7 +37,9 @@ impl Window {
 
     /// Learns from a request that has ended now.
     pub(super) fn ended(&mut self, length: usize, begun: Instant, now: Instant) {
-        if now.saturating_duration_since(begun) < SLOW {
+        let took_s = now.saturating_duration_since(begun).as_secs_f64();
+        self.mean_s += WEIGHT * (took_s - self.mean_s);
+        if self.mean_s < SLOW.as_secs_f64() {
             self.bytes = (self.bytes + length as u64).min(self.most_bytes);
         } else if self.cut_at.is_none_or(|cut_at| begun >= cut_at) {
             // Requests that began before the last cut say nothing of it.

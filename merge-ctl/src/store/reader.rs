@@ -164,7 +164,7 @@ impl<S: Source> Store<S> {
     /// # Errors
     /// The first fault; a failed read.
     pub fn survey(&self, each: impl FnMut(Placed)) -> Result<Survey, StoreError> {
-        self.survey_within(PAGES_BYTES, each)
+        self.survey_within(PAGES_BYTES, || false, each)
     }
 
     /// [`Self::survey`], and the runs of a merge that begins where the store ends now, in its
@@ -180,10 +180,12 @@ impl<S: Source> Store<S> {
         Ok((survey, list.into_merge_order()))
     }
 
-    /// [`Self::survey`] with so much memory for the search for duplicates, where that is less.
+    /// [`Self::survey`] with so much memory for the search for duplicates, where that is less, until
+    /// it is told to stop: it then tells of the exceptions that it came to.
     pub(crate) fn survey_within(
         &self,
         pages_bytes: usize,
+        is_stopped: impl Fn() -> bool,
         mut each: impl FnMut(Placed),
     ) -> Result<Survey, StoreError> {
         let mut seen = Duplicates::within(pages_bytes.min(PAGES_BYTES));
@@ -192,7 +194,7 @@ impl<S: Source> Store<S> {
         let mut next_free = 2;
         let mut walk = self.exceptions();
         let mut batch = Vec::with_capacity(BATCH);
-        while !walk.ended {
+        while !walk.ended && !is_stopped() {
             batch.clear();
             // A fault behind these exceptions counts only if there is none among them.
             let outcome = walk.fill(&mut batch);

@@ -54,6 +54,14 @@ pub(crate) struct Args {
     runs_kib: Vec<u64>,
 }
 
+impl Args {
+    /// The usual, with so many rounds.
+    pub(super) fn of_rounds(rounds: u32) -> Self {
+        let kernel = kernels::DEFAULT_VM.to_owned();
+        Self { rounds, delay_ms: 1, kernel, runs_kib: Vec::new() }
+    }
+}
+
 /// Measures and prints.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::tools(workspace)?;

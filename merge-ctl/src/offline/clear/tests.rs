@@ -93,7 +93,10 @@ impl Recorder {
 }
 
 impl Wipe for Recorder {
-    fn wipe(&mut self, ranges: &mut dyn Iterator<Item = Range<u64>>) -> Result<(), OfflineError> {
+    fn wipe(
+        &mut self,
+        ranges: &mut (dyn Iterator<Item = Range<u64>> + Send),
+    ) -> Result<(), OfflineError> {
         for range in ranges {
             assert!(range.start % SECTOR as u64 == 0 && range.end % SECTOR as u64 == 0);
             self.cached.extend(range.start as usize / SECTOR..range.end as usize / SECTOR);

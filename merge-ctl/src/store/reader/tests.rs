@@ -195,7 +195,7 @@ fn backwards_notices_what_a_merge_cleared_meanwhile() {
 fn exceptions_that_cannot_be_searched_for_are_counted() {
     let image = Image::written(1, &[0, 1, 1 << 20, 1 << 30], |_| false);
     let store = image.open(None);
-    let survey = |memory_bytes| store.survey_within(memory_bytes, |_| {}).unwrap();
+    let survey = |memory_bytes| store.survey_within(memory_bytes, || false, |_| {}).unwrap();
     assert_eq!(survey(4 * 4160).not_searched_for_duplicates, 0);
     assert_eq!(survey(2 * 4160).not_searched_for_duplicates, 2);
     assert_eq!(survey(0).not_searched_for_duplicates, 4);
