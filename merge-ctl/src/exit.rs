@@ -76,6 +76,11 @@ pub(crate) struct Usage(pub(crate) String);
 #[error("no snapshot is being merged into {0}. `merge-ctl status` lists what there is")]
 pub(crate) struct NoMerge(pub(crate) String);
 
+/// Somebody changed their mind before anything was.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; nothing was changed")]
+pub(crate) struct Interrupted;
+
 /// What would have to be seen cannot be seen here.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -99,6 +104,9 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
             Obstacle::StillMerging => Exit::StillMerging,
             Obstacle::Failed => Exit::Failed,
         };
+    }
+    if error.is::<Interrupted>() {
+        return Exit::Refused;
     }
     if error.is::<Blind>() {
         return Exit::Missing;

@@ -21,6 +21,8 @@ mod lvm_scenarios;
 mod merge_ctl;
 mod names;
 mod nudge;
+mod offline_images;
+mod offline_raw;
 mod plan;
 mod quiet;
 mod refusals;

@@ -44,7 +44,6 @@ pub(super) enum Whose {
     #[expect(dead_code, reason = "its room is built beside this one")]
     Lvm,
     /// Nobody: plain device-mapper.
-    #[expect(dead_code, reason = "its room is built beside this one")]
     DeviceMapper,
     /// Nobody: two devices or files.
     Images,
