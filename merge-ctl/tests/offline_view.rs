@@ -70,7 +70,7 @@ impl Images {
 
     fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_merge-ctl"));
-        command.args(["start", "--offline", "--origin-device"]).arg(self.path("origin"));
+        command.args(["start", "--offline", "--yes", "--origin-device"]).arg(self.path("origin"));
         command.arg("--cow-device").arg(self.path("cow")).args(options);
         command
     }
