@@ -70,7 +70,7 @@ impl Images {
 
     fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_merge-ctl"));
-        command.args(["start", "--offline", "--origin-device"]).arg(self.path("origin"));
+        command.args(["start", "--offline", "--yes", "--origin-device"]).arg(self.path("origin"));
         command.arg("--cow-device").arg(self.path("cow")).args(options);
         command
     }
@@ -106,18 +106,16 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
 }
 
-#[test]
-fn the_json_stream_tells_an_offline_merge_from_its_beginning_to_its_end() {
-    let images = Images::new();
-    let output =
-        images.command(&[SLOWLY, "--output", "json", "--interval", "200ms"]).output().unwrap();
+/// The whole stream of an offline merge, checked for what holds of all of them.
+fn stream(images: &Images, options: &[&str]) -> Vec<Value> {
+    let mut command = images.command(options);
+    let output = command.args(["--output", "json", "--interval", "200ms"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = text.lines().map(parse).collect();
     let of = |kind| lines.iter().filter(move |line| line["type"] == kind);
     let begin = of("begin").next().unwrap();
     assert_eq!((&begin["owner"], &begin["chunk_bytes"]), (&"image".into(), &4096.into()));
-    assert_eq!(begin["offline"]["bandwidth_bytes_per_s"], 4 << 20);
     let total = EXCEPTIONS * CHUNK as u64;
     let merged: Vec<u64> = of("progress").map(|line| number(&line["merged_bytes"])).collect();
     assert!(merged.is_sorted(), "{merged:?}");
@@ -135,6 +133,25 @@ fn the_json_stream_tells_an_offline_merge_from_its_beginning_to_its_end() {
     assert_eq!(number(&summary["offline"]["cleared_exceptions"]), EXCEPTIONS);
     assert_eq!(summary["offline"]["end"], "finished");
     assert!(images.is_merged());
+    lines
+}
+
+#[test]
+fn the_json_stream_tells_an_offline_merge_from_its_beginning_to_its_end() {
+    let lines = stream(&Images::new(), &[SLOWLY]);
+    assert_eq!(lines[0]["offline"]["bandwidth_bytes_per_s"], 4 << 20);
+    assert!(lines.iter().all(|line| number_or_0(&line["offline"]["verified_bytes"]) == 0));
+}
+
+#[test]
+fn the_json_stream_tells_what_is_compared() {
+    let lines = stream(&Images::new(), &["--bandwidth=8MiB", "--verify"]);
+    assert_eq!(lines[0]["offline"]["verify"], true);
+    let last = lines.last().unwrap();
+    assert_eq!(number(&last["offline"]["verified_bytes"]), EXCEPTIONS * CHUNK as u64);
+    let halves = lines.iter().filter(|line| line["offline"]["stage"] == "copying");
+    let most = halves.filter_map(|line| line["fraction"].as_f64()).fold(0.0, f64::max);
+    assert!(most <= 0.5, "{most} before anything was compared");
 }
 
 /// Reads what a program writes, in the background.
@@ -264,7 +281,7 @@ fn hung_up(output: &str, in_the_midst: &str) {
 #[test]
 fn a_terminal_that_goes_away_stops_it() {
     hung_up("tui", "(--verify)");
-    hung_up("plain", "MiB/s  left");
+    hung_up("plain", "iB/s  left");
 }
 
 /// Starts it with JSON on a pipe, and waits until it copies.
@@ -330,8 +347,8 @@ fn the_hook_is_told_how_it_ended() {
     let told = images.path("told");
     let body = format!("env | grep ^MERGE_CTL > {}", told.display());
     let hook = script(images.directory.path(), "hook", &body);
-    let status = images.command(&["--output", "plain", "--on-done", &hook]).status().unwrap();
-    assert_eq!(status.code(), Some(0));
+    let output = images.command(&["--output", "plain", "--on-done", &hook]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
     let told = fs::read_to_string(told).unwrap();
     for fact in ["EVENT=done", "STATE=finished", "EXIT=0", "OWNER=image", "LEFT_BYTES=0"] {
         assert!(told.contains(&format!("MERGE_CTL_{fact}\n")), "no {fact} in {told}");

@@ -8,7 +8,7 @@ use crate::offline::meter::Stage;
 use crate::sample::{OfflineEnd, OfflineFault, Owner};
 
 /// From this part of the limit on, the limit is what holds the copying back.
-const AT_THE_LIMIT: f64 = 0.85;
+const AT_THE_LIMIT: f64 = 0.75;
 
 /// What is to be said, most important first. Never empty.
 pub(super) fn findings(model: &Model, offline: &Offline) -> Vec<Finding> {
