@@ -10,6 +10,7 @@ use merge_ctl::merge::journal::below::Missing;
 use merge_ctl::merge::journal::{DriverError, JournalError};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::merge::recording::RecordError;
+use merge_ctl::offline::OfflineError;
 use merge_ctl::store::StoreError;
 use merge_ctl::throttle::ThrottleError;
 use merge_ctl::throttle::lease::LeaseError;
@@ -75,6 +76,11 @@ pub(crate) struct Usage(pub(crate) String);
 #[error("no snapshot is being merged into {0}. `merge-ctl status` lists what there is")]
 pub(crate) struct NoMerge(pub(crate) String);
 
+/// Somebody changed their mind before anything was.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; nothing was changed")]
+pub(crate) struct Interrupted;
+
 /// What would have to be seen cannot be seen here.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -99,11 +105,17 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
             Obstacle::Failed => Exit::Failed,
         };
     }
+    if error.is::<Interrupted>() {
+        return Exit::Refused;
+    }
     if error.is::<Blind>() {
         return Exit::Missing;
     }
     if let Some(lease) = lease_error(error) {
         return of_lease(lease);
+    }
+    if let Some(engine) = error.chain().find_map(|cause| cause.downcast_ref::<OfflineError>()) {
+        return of_engine(engine);
     }
     if needs_another_hand(error) {
         return Exit::Refused;
@@ -136,6 +148,31 @@ fn of_lease(error: &LeaseError) -> Exit {
     }
 }
 
+/// Of the offline merge engine: what could not be opened, or holds no store, was not touched.
+fn of_engine(error: &OfflineError) -> Exit {
+    match error {
+        OfflineError::Open { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => Exit::Missing,
+            io::ErrorKind::NotFound => Exit::Usage,
+            _ => Exit::Refused,
+        },
+        OfflineError::NoStore(_) | OfflineError::Same(_) | OfflineError::Blocks { .. } => {
+            Exit::Refused
+        }
+        OfflineError::Store { source, .. } => match source {
+            StoreError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::Missing
+            }
+            StoreError::NotAStore { .. } | StoreError::TooSmall { .. } => Exit::Refused,
+            _ => Exit::Failed,
+        },
+        OfflineError::Resource { .. } => Exit::Error,
+        OfflineError::Invalid(_) | OfflineError::Io { .. } | OfflineError::Differs { .. } => {
+            Exit::Failed
+        }
+    }
+}
+
 /// Whether nothing was changed because another merge-ctl drives the merge, an earlier one has to be
 /// gone on with, or a device below, or what should be on it, is not there.
 fn needs_another_hand(error: &anyhow::Error) -> bool {
@@ -161,6 +198,22 @@ fn may_not_open(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offline_merge_that_failed_is_told_from_one_that_was_refused() {
+        let open =
+            |kind: io::ErrorKind| OfflineError::Open { path: "/dev/x".into(), source: kind.into() };
+        let exit = |error: OfflineError| of(&anyhow::Error::new(error).context("while merging"));
+        assert_eq!(exit(open(io::ErrorKind::ResourceBusy)), Exit::Refused);
+        assert_eq!(exit(open(io::ErrorKind::PermissionDenied)), Exit::Missing);
+        assert_eq!(exit(open(io::ErrorKind::NotFound)), Exit::Usage);
+        assert_eq!(exit(OfflineError::Same("x".to_owned())), Exit::Refused);
+        assert_eq!(exit(OfflineError::NoStore("x".to_owned())), Exit::Refused);
+        assert_eq!(exit(OfflineError::Invalid("x".to_owned())), Exit::Failed);
+        let (device, act) = ("x".to_owned(), merge_ctl::offline::Act::Write);
+        let (at, source) = (merge_ctl::units::Sectors(8), io::ErrorKind::StorageFull.into());
+        assert_eq!(exit(OfflineError::Io { device, act, at, source }), Exit::Failed);
+    }
 
     #[test]
     fn the_worst_is_what_somebody_has_to_look_at_first() {

@@ -5,6 +5,7 @@ mod device;
 mod estimate;
 mod fio;
 mod machine;
+mod offline_vm;
 mod overhead;
 mod ratios;
 mod store;
@@ -31,6 +32,8 @@ enum Bench {
     Store(store::Args),
     /// How right the predicted time of a merge is, on slow devices in a VM
     Estimate(estimate::Args),
+    /// How long the kernel and merge-ctl's own engine take to merge the same snapshots, on slow devices in a VM
+    OfflineVm(offline_vm::Args),
     /// What a throttle does for an application's writes beside a merge, and what it costs the merge,
     /// on a shared disk in a VM
     Throttle(throttle::Args),
@@ -42,6 +45,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Bench::Overhead(args) => overhead::run(workspace, args),
         Bench::Store(args) => store::run(workspace, args),
         Bench::Estimate(args) => estimate::run(workspace, args),
+        Bench::OfflineVm(args) => offline_vm::run(workspace, args),
         Bench::Throttle(args) => throttle::run(workspace, args),
     }
 }

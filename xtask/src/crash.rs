@@ -7,6 +7,7 @@
 //! cut's reach. Then merge-ctl is killed in a VM that stays up (`merge-ctl/tests/vm/crash`).
 
 mod guest;
+mod offline;
 mod round;
 
 use std::collections::BTreeMap;
@@ -48,10 +49,13 @@ pub(crate) struct Args {
     kernel: String,
     #[command(flatten)]
     by_hand: ByHand,
-    /// Cut the power so often
+    /// Crash merges by merge-ctl's own engine, in each of its five stages; the kernel alone goes on
+    #[arg(long, conflicts_with = "only")]
+    offline: bool,
+    /// Cut the power so often; offline: in each stage
     #[arg(long, value_name = "N", default_value_t = 25)]
     cuts: u32,
-    /// Kill merge-ctl so often
+    /// Kill merge-ctl so often; offline: in each stage
     #[arg(long, value_name = "N", default_value_t = 50)]
     kills: u32,
     /// Fixes content and moments; the same seed gives much the same crashes again
@@ -67,7 +71,11 @@ pub(crate) struct Args {
 
 impl Args {
     const fn cuts(&self) -> Cuts {
-        Cuts { count: self.cuts, seed: self.seed, only: self.only, lie: self.lying_disks }
+        let (count, only) = match self.offline {
+            true => (self.cuts.saturating_mul(5), Some(Kind::Offline)),
+            false => (self.cuts, self.only),
+        };
+        Cuts { count, seed: self.seed, only, lie: self.lying_disks }
     }
 }
 
@@ -85,7 +93,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
         all_right &= told.map(|told| println!("{told}")).map_err(|e| println!("{e:#}")).is_ok();
     }
     if args.kills > 0 {
-        all_right &= test::kills(workspace, kernel, args.kills, args.seed)?;
+        let filter = if args.offline { "offline_killed" } else { "crash_" };
+        all_right &= test::kills(workspace, kernel, filter, (args.kills, args.seed))?;
     }
     Ok(u8::from(!all_right))
 }

@@ -44,6 +44,8 @@ pub(crate) struct Args {
 
 /// So often the power is cut on each kernel here; `cargo xtask crash` does it more often.
 const POWER_CUTS: Cuts = Cuts { count: 3, seed: 2, only: None, lie: false };
+/// The same with merges offline: while copying, flushing and clearing.
+const OFFLINE_POWER_CUTS: Cuts = Cuts { only: Some(crash::Kind::Offline), ..POWER_CUTS };
 
 /// What of our environment the tests in a VM are given.
 const PASSED_ON: [&str; 3] = ["CRASH_KILLS", "CRASH_SEED", "DIFFERENTIAL_SEED"];
@@ -149,6 +151,8 @@ fn on_kernel(
     if filter.is_empty() {
         let cuts = crash::power_cuts(workspace, kernel, &POWER_CUTS);
         verdicts.push(Verdict::telling(&format!("power cuts on {}", kernel.name), cuts));
+        let cuts = crash::power_cuts(workspace, kernel, &OFFLINE_POWER_CUTS);
+        verdicts.push(Verdict::telling(&format!("offline power cuts on {}", kernel.name), cuts));
     }
     let passed_on = PASSED_ON.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let passed_on: Vec<_> = passed_on.collect();
@@ -184,13 +188,18 @@ fn in_vm(
     tally.verdict(step, status)
 }
 
-/// Only the tests that kill merge-ctl, so many times; whether they passed.
-pub(crate) fn kills(workspace: &Workspace, kernel: Kernel, kills: u32, seed: u64) -> Result<bool> {
+/// Only the tests that kill merge-ctl, which `filter` names, so many times; whether they passed.
+pub(crate) fn kills(
+    workspace: &Workspace,
+    kernel: Kernel,
+    filter: &str,
+    (kills, seed): (u32, u64),
+) -> Result<bool> {
     let programs = [build::merge_ctl(workspace)?, build::vm_tests(workspace)?];
     let variables =
         [("CRASH_KILLS", kills.to_string().into()), ("CRASH_SEED", seed.to_string().into())];
     let programs = [programs[0].as_path(), &programs[1]];
-    let verdict = in_vm(workspace, kernel, programs, None, (&variables, &["crash_".into()]));
+    let verdict = in_vm(workspace, kernel, programs, None, (&variables, &[filter.into()]));
     println!("{}  {}", verdict.step, verdict.result);
     Ok(verdict.passed)
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::content::Content;
+use crate::offline;
 use crate::stack::{self, Kind, Stack, activate_group, create_lower, path};
 use crate::testbed::{AlignedBuffer, BLOCK, SECTOR, open_direct};
 use crate::watch::{State, wait_for};
@@ -23,6 +24,7 @@ pub(crate) fn recover(round: &Round) -> Result<String, String> {
     let found = match stack.kind {
         Kind::Raw => recover_raw(round, stack, &mut words)?,
         Kind::Lvm => recover_lvm(stack, &mut words)?,
+        Kind::Offline => return offline::recover(round),
     };
     let durable = match found {
         Found::Merged => round.durable,
@@ -111,8 +113,8 @@ fn check_at_rest(stack: Stack) -> Result<(), String> {
         return Err(format!("something is suspended: {suspended}"));
     }
     match stack.kind {
-        Kind::Raw if !store_is_empty()? => Err("the store is not empty".into()),
-        Kind::Raw => match journals() {
+        Kind::Raw | Kind::Offline if !store_is_empty()? => Err("the store is not empty".into()),
+        Kind::Raw | Kind::Offline => match journals() {
             left if left.is_empty() => Ok(()),
             left => Err(format!("journals are left: {left:?}")),
         },
@@ -150,7 +152,7 @@ fn merge_now(stack: Stack) -> Result<(), String> {
 
 /// Reads the store's first entry itself (`docs/exception-store.md`), from the disk: past the page cache, and whatever
 /// devices there are above.
-fn store_is_empty() -> Result<bool, String> {
+pub(crate) fn store_is_empty() -> Result<bool, String> {
     let file: File = open_direct(&stack::disk("cow"));
     let mut buffer = AlignedBuffer::new(BLOCK);
     let mut read = |at: u64| {

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Raw,
     /// lvm2.
     Lvm,
+    /// Nobody, and nothing stands above it while it merges.
+    Offline,
 }
 
 /// An origin with a snapshot.
@@ -43,7 +45,7 @@ impl Stack {
     /// The origin's device-mapper name.
     pub(crate) const fn origin(self) -> &'static str {
         match self.kind {
-            Kind::Raw => "raw-origin",
+            Kind::Raw | Kind::Offline => "raw-origin",
             Kind::Lvm => "crash-data",
         }
     }
@@ -51,7 +53,7 @@ impl Stack {
     /// The snapshot's device-mapper name.
     pub(crate) const fn snapshot(self) -> &'static str {
         match self.kind {
-            Kind::Raw => "raw-snap",
+            Kind::Raw | Kind::Offline => "raw-snap",
             Kind::Lvm => "crash-snap",
         }
     }
@@ -59,19 +61,24 @@ impl Stack {
     /// How merge-ctl is told of the snapshot.
     pub(crate) const fn snapshot_name(self) -> &'static str {
         match self.kind {
-            Kind::Raw => "raw-snap",
+            Kind::Raw | Kind::Offline => "raw-snap",
             Kind::Lvm => "crash/snap",
         }
     }
 
-    fn chunk_sectors(self) -> u64 {
-        [8, 8, 16, 32, 128][(mix(self.seed ^ 77) % 5) as usize]
+    pub(crate) fn chunk_sectors(self) -> u64 {
+        let sizes = match self.kind {
+            // Small chunks make small areas, and many of them.
+            Kind::Offline => [1, 2, 4, 8, 32],
+            Kind::Raw | Kind::Lvm => [8, 8, 16, 32, 128],
+        };
+        sizes[(mix(self.seed ^ 77) % 5) as usize]
     }
 
     /// Makes it anew with this content.
     pub(crate) fn set_up(self, content: &Content) {
         match self.kind {
-            Kind::Raw => {
+            Kind::Raw | Kind::Offline => {
                 self.take_down();
                 create_lower();
                 content.fill(&path("raw-real"));

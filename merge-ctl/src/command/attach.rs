@@ -94,7 +94,7 @@ fn is_about_to_merge(host: &Host, given: &str) -> bool {
 }
 
 /// The device-mapper name that is meant, also where there is no such device.
-fn name_of(host: &Host, given: &str) -> Option<String> {
+pub(crate) fn name_of(host: &Host, given: &str) -> Option<String> {
     let device = resolve::resolve(host, given).ok();
     device.map(|device| device.info.name.clone()).or_else(|| resolve::reading(given))
 }

@@ -55,7 +55,8 @@ fn hand_over(handover: &Handover, control: &Control) -> anyhow::Result<Driver> {
         Turn::Theirs => return Ok(Driver::Onlooker(handover.origin.clone())),
     };
     let host = Host::read(control)?;
-    let mut raw = Raw::new(journal_of(&host, handover)?, driver);
+    let record = recording::of_handover(&host, handover)?;
+    let mut raw = Raw::new(journal_of(record)?, driver);
     match raw.drive(&Goal::Merge, "begun", control) {
         Ok(_) => Ok(Driver::raw(raw)),
         Err(error) => {
@@ -70,16 +71,22 @@ fn hand_over(handover: &Handover, control: &Control) -> anyhow::Result<Driver> {
     }
 }
 
-fn is_undone(raw: &Raw, control: &Control) -> anyhow::Result<bool> {
+/// Whether all is as it was before the merge.
+///
+/// # Errors
+/// What device-mapper does not tell.
+pub(crate) fn is_undone(raw: &Raw, control: &Control) -> anyhow::Result<bool> {
     let scene = raw.scene(control, &Host::read(control)?)?;
     Ok(machine::state(raw.record(), &scene) == State::Ready)
 }
 
 /// A new journal; or the one that is there, where it is of this very merge and nothing of that was
 /// begun: a start that was killed and undone.
-fn journal_of(host: &Host, handover: &Handover) -> anyhow::Result<Journal> {
-    let record = recording::of_handover(host, handover)?;
-    if let Some(mut journal) = Journal::of(&handover.origin)? {
+///
+/// # Errors
+/// Where there is one of another merge, or none can be written.
+pub(crate) fn journal_of(record: Record) -> anyhow::Result<Journal> {
+    if let Some(mut journal) = Journal::of(&record.origin.name)? {
         let same = |ours: &Record| (ours.origin_merging.clone(), ours.snapshot.clone());
         if same(journal.record()) == same(&record) {
             journal.replace(record)?;

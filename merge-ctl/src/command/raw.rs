@@ -9,7 +9,7 @@ use merge_ctl::guard::{Duty, Guard};
 use merge_ctl::harmless::printable;
 use merge_ctl::merge::drive::{Outcome, drive};
 use merge_ctl::merge::executor::Executor;
-use merge_ctl::merge::journal::{Driver, Journal, Record};
+use merge_ctl::merge::journal::{Driver, Journal, Phase, Record};
 use merge_ctl::merge::live::LiveExecutor;
 use merge_ctl::merge::machine::{Goal, Scene};
 use merge_ctl::merge::memory::LockedMemory;
@@ -75,28 +75,105 @@ impl Raw {
         what: &'static str,
         control: &Control,
     ) -> anyhow::Result<State> {
+        let guard = self.guard()?;
+        self.drive_under(guard, goal, what, control)
+    }
+
+    /// The same under a guard that is there.
+    ///
+    /// # Errors
+    /// As [`Self::drive`].
+    pub(crate) fn drive_under(
+        &mut self,
+        guard: Guard,
+        goal: &Goal,
+        what: &'static str,
+        control: &Control,
+    ) -> anyhow::Result<State> {
         let origin = self.record().origin.name.clone();
+        match self.driven(goal, control) {
+            Ok(outcome) => {
+                self.leave(guard, &outcome);
+                Ok(outcome.or_not(what, &origin)?.state)
+            }
+            Err(error) => {
+                self.let_guard_act(guard);
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts origin and snapshot aside for the engine; the guard brings them back where this dies.
+    ///
+    /// # Errors
+    /// As [`Self::drive`].
+    pub(crate) fn put_aside(&mut self, control: &Control) -> anyhow::Result<Guard> {
+        let origin = self.record().origin.name.clone();
+        let guard = self.guard()?;
+        let outcome = match self.driven(&Goal::Aside, control) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.let_guard_act(guard);
+                return Err(error);
+            }
+        };
+        match outcome.or_not("begun", &origin) {
+            Ok(_) => Ok(guard),
+            Err(not_reached) => {
+                self.leave(guard, &not_reached.outcome);
+                Err(not_reached.into())
+            }
+        }
+    }
+
+    /// Says in the journal how far the merge has come, and has that guarded, in place of what was.
+    ///
+    /// # Errors
+    /// Where that cannot be; the guard that was there is given back.
+    pub(crate) fn advance_under(
+        &mut self,
+        guard: Guard,
+        phase: Phase,
+    ) -> Result<Guard, (Guard, anyhow::Error)> {
+        if let Err(error) = self.journal.advance(phase) {
+            return Err((guard, error.into()));
+        }
+        match self.guard() {
+            Ok(next) => {
+                release(guard);
+                Ok(next)
+            }
+            Err(error) => Err((guard, error)),
+        }
+    }
+
+    fn guard(&self) -> anyhow::Result<Guard> {
+        Guard::begin(&Duty::Devices { journal: self.journal.path().to_owned() })
+            .context("cannot start the guard that would bring the devices back if this died")
+    }
+
+    fn driven(&mut self, goal: &Goal, control: &Control) -> anyhow::Result<Outcome> {
         let host = Host::read(control)?;
         let mut executor = LiveExecutor::of_merge(control, &host, self.record());
         let locked = LockedMemory::lock()
             .context("cannot lock this process in memory while the devices are suspended")?;
-        let guard = Guard::begin(&Duty::Devices { journal: self.journal.path().to_owned() })
-            .context("cannot start the guard that would bring the devices back if this died")?;
         let outcome = drive(goal, &mut executor, &mut self.journal);
         drop(locked);
         tell(&outcome, executor.notes());
-        self.leave(guard, &outcome);
-        Ok(outcome.or_not(what, &origin)?.state)
+        Ok(outcome)
     }
 
     /// Sends the guard away, or lets it do what we could not.
     fn leave(&mut self, guard: Guard, outcome: &Outcome) {
-        if outcome.suspended.is_empty() {
-            if let Err(error) = guard.release() {
-                eprintln!("merge-ctl: the guard could not be sent away: {error}");
-            }
-            return;
+        // A device of an offline merge can be out of use without being suspended.
+        let hangs = self.record().offline && !outcome.is_reached();
+        match outcome.suspended.is_empty() && !hangs {
+            true => release(guard),
+            false => self.let_guard_act(guard),
         }
+    }
+
+    fn let_guard_act(&mut self, guard: Guard) {
         drop(self.driver.take());
         drop(guard);
     }
@@ -125,6 +202,12 @@ impl Raw {
     /// Where it cannot be removed.
     pub(crate) fn close(self) -> anyhow::Result<()> {
         Ok(self.journal.close()?)
+    }
+}
+
+fn release(guard: Guard) {
+    if let Err(error) = guard.release() {
+        eprintln!("merge-ctl: the guard could not be sent away: {error}");
     }
 }
 

@@ -230,6 +230,7 @@ fn record(host: &Host, origin: &Device) -> anyhow::Result<Record> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Record {
         phase: Phase::Failed { why: why() },
+        offline: false,
         boot_id: boot_id()?,
         begun_unix_s: now.as_secs(),
         origin: named,

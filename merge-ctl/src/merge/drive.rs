@@ -135,6 +135,12 @@ impl fmt::Display for NotReached {
         }
         match (state, suspended.as_slice()) {
             (State::Ready, []) => write!(f, "\nOrigin and snapshot are as they were."),
+            (State::Starting, []) => write!(
+                f,
+                "\nNothing is suspended, and the merge has stopped half-way into its beginning. To go \
+                 on: merge-ctl resume {}",
+                argument(&self.origin)
+            ),
             (state, []) => write!(f, "\nNothing is suspended. It is {} now.", state.name()),
             (_, devices) => write!(
                 f,
@@ -230,8 +236,9 @@ impl<E: Executor, L: Log> Drive<'_, E, L> {
         let Err(error) = self.executor.act(step) else { return Ok(()) };
         let failure = Failure { step: step.clone(), error };
         let plain = machine::place(self.log.record(), scene) == Place::Plain;
+        let begins = matches!(self.goal, Goal::Merge | Goal::Aside);
         // Before the merge has begun, the first failure is the end of it: all can be undone.
-        if self.goal == Goal::Merge && plain && !matches!(step, Step::Resume(_)) {
+        if begins && plain && !matches!(step, Step::Resume(_)) {
             return Err(Why::Failed(Box::new(failure)));
         }
         self.failures.push(failure);

@@ -66,6 +66,8 @@ pub struct Seen {
     pub suspended: bool,
     /// What the kernel says of it, where it is a snapshot or a merge.
     pub status: Option<SnapshotStatus>,
+    /// How many have it open.
+    pub open_count: u32,
 }
 
 /// Looks at devices and carries out steps.

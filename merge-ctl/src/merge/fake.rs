@@ -2,6 +2,7 @@
 //! snapshots, handovers and merges, as far as `drivers/md/dm-snap.c` and `dm-ioctl.c` have them. It
 //! fails, or kills whoever asks, where a test tells it to, and notes every harm that is done.
 
+mod offline;
 mod tests;
 
 use std::cell::RefCell;
@@ -80,6 +81,7 @@ struct FakeDevice {
     live: Option<Held>,
     inactive: Option<Held>,
     suspended: bool,
+    open_count: u32,
 }
 
 /// The machine: its devices, what is on the COW device, and the journal on its disk.
@@ -90,6 +92,8 @@ pub(super) struct World {
     pub(super) left: u64,
     /// Whether a snapshot's device keeps what the origin held, so that it must go on doing so.
     kept: bool,
+    /// Whether an engine has written to what is below the origin.
+    pub(super) copied: bool,
     /// Whether the kernel has given the merge up.
     pub(super) failed: bool,
     pub(super) journal: Option<Record>,
@@ -122,6 +126,7 @@ impl World {
             devices: devices.iter().map(|(name, table)| ((*name).into(), device(table))).collect(),
             left: EXCEPTIONS,
             kept: devices.iter().any(|(name, _)| *name == "snap"),
+            copied: false,
             failed: false,
             journal: None,
             fault: None,
@@ -162,6 +167,23 @@ impl World {
     pub(super) fn live(&self, name: &str) -> Option<String> {
         let live = self.devices.get(name)?.live.as_ref()?;
         Some(live.table.to_string())
+    }
+
+    /// An engine copies all, and clears the store but for so many exceptions. It needs the devices
+    /// below for itself.
+    pub(super) fn copy(&mut self, leaving: u64) {
+        if self.targets().next().is_some() || self.live("origin").as_deref() != Some("0 800 error")
+        {
+            self.harm.push("the devices below are not the engine's alone".into());
+        }
+        if !matches!(self.journal, Some(Record { phase: Phase::Merging, .. })) {
+            self.harm.push("the engine works and the journal does not know of it".into());
+        }
+        (self.copied, self.left) = (true, leaving);
+    }
+
+    pub(super) fn open(&mut self, name: &str, count: u32) {
+        self.device(name).open_count = count;
     }
 
     /// Whether a merge has begun: a merge target was given its exceptions, or has read them.
@@ -362,11 +384,12 @@ impl World {
         let held_somewhere = self.targets().any(|held| held.store && held.valid);
         let left = self.left;
         let Some(origin) = self.devices.get("origin") else { return };
-        let plain = origin.live.as_ref().is_some_and(|live| !live.is_merge());
+        let plain =
+            origin.live.as_ref().is_some_and(|live| !live.is_merge() && live.kind() != "error");
         if !plain || origin.suspended || left == 0 {
             return;
         }
-        if left < EXCEPTIONS {
+        if left < EXCEPTIONS || self.copied {
             self.harm.push(format!("the origin is shown half merged: {left} left"));
         }
         if self.kept && !held_somewhere {
@@ -382,6 +405,7 @@ impl World {
             inactive: device.inactive.as_ref().map(Held::printed),
             suspended: device.suspended,
             status: live.filter(|held| held.is_on_the_store()).map(|held| self.status(held)),
+            open_count: device.open_count,
         })
     }
 

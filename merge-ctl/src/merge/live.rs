@@ -1,14 +1,14 @@
 //! Carries steps out on this machine's devices.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::executor::{Executor, Seen, Step};
 use super::journal::Record;
 use crate::dm::control::{Removal, Slot};
 use crate::dm::error::Operation;
 use crate::dm::{
-    Control, Device, DeviceId, DmError, DmErrorKind, Host, Subject, SuspendOptions, nodes,
+    Control, Device, DeviceId, DmError, DmErrorKind, Host, Subject, SuspendOptions, Table, nodes,
 };
 use crate::harmless::printable;
 use crate::units::DeviceNumber;
@@ -17,6 +17,9 @@ use crate::units::DeviceNumber;
 const REMOVE_TRIES: u32 = 20;
 /// Between two such tries.
 const REMOVE_PAUSE: Duration = Duration::from_millis(50);
+/// How long the requests of an engine that was killed may take to end. Until then the kernel keeps
+/// its devices open for it alone, and so does not load what would use them.
+const LOAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The real executor. It changes only the devices that it was made for, and each only while its
 /// name still means the device that was looked at.
@@ -27,6 +30,7 @@ pub struct LiveExecutor<'a> {
     /// Those that have had no table yet, and so have no node.
     created: Vec<String>,
     notes: Vec<String>,
+    load_patience: Duration,
 }
 
 impl<'a> LiveExecutor<'a> {
@@ -40,7 +44,7 @@ impl<'a> LiveExecutor<'a> {
                 created.push(info.name.clone());
             }
         }
-        Self { control, devices: known, created, notes: Vec::new() }
+        Self { control, devices: known, created, notes: Vec::new(), load_patience: Duration::ZERO }
     }
 
     /// For the devices of a merge that are there: those of its names that still have its UUIDs.
@@ -50,7 +54,8 @@ impl<'a> LiveExecutor<'a> {
         let devices = named.filter_map(|named| {
             host.by_name(&named.name).filter(|device| device.info.uuid == named.uuid)
         });
-        Self::new(control, devices)
+        let load_patience = if record.offline { LOAD_PATIENCE } else { Duration::ZERO };
+        Self { load_patience, ..Self::new(control, devices) }
     }
 
     /// What went otherwise than it should and did no harm.
@@ -71,7 +76,13 @@ impl<'a> LiveExecutor<'a> {
         };
         let live = self.control.table(id, Slot::Live)?;
         let snapshot = status.snapshot();
-        Ok(Some(Seen { live, inactive, suspended: status.info.suspended, status: snapshot }))
+        Ok(Some(Seen {
+            live,
+            inactive,
+            suspended: status.info.suspended,
+            status: snapshot,
+            open_count: status.info.open_count,
+        }))
     }
 
     fn number(&self, name: &str) -> Option<DeviceNumber> {
@@ -84,6 +95,19 @@ impl<'a> LiveExecutor<'a> {
         self.devices.push((name.to_owned(), created.dev));
         self.created.push(name.to_owned());
         Ok(())
+    }
+
+    /// Waits for whoever has what the table uses open for himself alone, as long as there is patience.
+    fn load(&self, subject: Subject<'_>, table: &Table) -> Result<(), DmError> {
+        let deadline = Instant::now() + self.load_patience;
+        loop {
+            match self.control.load(subject, table, false) {
+                Err(error) if error.kind == DmErrorKind::Busy && Instant::now() < deadline => {
+                    thread::sleep(REMOVE_PAUSE);
+                }
+                outcome => return outcome.map(drop),
+            }
+        }
     }
 
     /// A device that was made here gets its node with its first table.
@@ -170,7 +194,7 @@ impl Executor for LiveExecutor<'_> {
         let subject = subject(name, dev);
         match step {
             Step::Create(_, uuid) => self.create(name, uuid),
-            Step::Load(_, table) => self.control.load(subject, table, false).map(drop),
+            Step::Load(_, table) => self.load(subject, table),
             Step::Clear(_) => self.control.clear(subject).map(drop),
             Step::Suspend(_) => self.control.suspend(subject, SuspendOptions::default()).map(drop),
             Step::Resume(_) => self.resume(name, subject),

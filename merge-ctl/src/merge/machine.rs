@@ -16,8 +16,10 @@
 //!
 //! Pure. It refuses to touch an origin that carries a table of somebody else's.
 
+mod aside;
+
 use super::executor::{Seen, Step};
-use super::journal::{Phase, Record};
+use super::journal::{Phase, Record, SnapshotRecord};
 use super::preflight::{Obstacle, Refusal};
 use crate::dm::{SnapshotArgs, SnapshotStatus, Table, Target};
 use crate::harmless::argument;
@@ -37,6 +39,9 @@ pub enum Goal {
     Rest,
     /// The merge, which must be done, gives way to this table.
     Finish(Table),
+    /// Origin and snapshot are error targets, so that the devices below are free for the engine of an
+    /// offline merge, and nobody sees what it does.
+    Aside,
 }
 
 /// Both devices at one instant; nothing where one is not there.
@@ -53,6 +58,7 @@ impl Scene {
     fn shape(&self) -> Self {
         let shape = |seen: &Option<Seen>| {
             let mut seen = seen.clone()?;
+            seen.open_count = 0;
             if let Some(SnapshotStatus::Usage(usage)) = &mut seen.status {
                 *usage = crate::dm::Usage::default();
             }
@@ -132,6 +138,8 @@ pub enum Place {
     Half,
     /// The origin carries the merge target, with the exceptions.
     Merging,
+    /// The origin of an offline merge is an error target.
+    Aside,
     /// The origin carries something else.
     Foreign,
 }
@@ -143,6 +151,7 @@ pub fn next(record: &Record, goal: &Goal, scene: &Scene, tries: &Tries) -> Next 
         Goal::Merge => look.forward(),
         Goal::Rest => look.rest(),
         Goal::Finish(plain) => look.finish(plain),
+        Goal::Aside => look.aside(),
     }
 }
 
@@ -157,7 +166,7 @@ pub fn state(record: &Record, scene: &Scene) -> State {
     let suspended = scene.origin.iter().chain(&scene.snapshot).any(|seen| seen.suspended);
     match (look.place(), &record.phase) {
         (Place::Absent | Place::Foreign, _) => State::Gone,
-        (Place::Bare | Place::Half, _) => State::Starting,
+        (Place::Bare | Place::Half | Place::Aside, _) => State::Starting,
         (Place::Merging, _) => merging_state(scene.origin.as_ref()),
         (Place::Plain, Phase::Finishing { .. }) if suspended => State::Finishing,
         (Place::Plain, Phase::Finishing { .. }) => State::Finished,
@@ -209,6 +218,7 @@ impl Look<'_> {
                 false => Place::Half,
             },
             Some(origin) if self.is_plain(&origin.live) => Place::Plain,
+            Some(origin) if self.record.offline && is_error(&origin.live) => Place::Aside,
             Some(_) => Place::Foreign,
         }
     }
@@ -217,7 +227,9 @@ impl Look<'_> {
     fn forward(&self) -> Next {
         match (self.place(), &self.scene.origin) {
             (Place::Bare, Some(origin)) => self.revive(origin, &self.record.origin_merging),
+            (Place::Plain | Place::Aside, Some(_)) if self.is_on_the_way_aside() => self.back(),
             (Place::Plain, Some(origin)) => self.hand_over(origin),
+            (Place::Aside, Some(origin)) => self.take_up(origin),
             (Place::Half, Some(origin)) => self.complete(origin),
             (Place::Merging, Some(origin)) => self.onwards(origin),
             (Place::Foreign, Some(origin)) => self.foreign(origin),
@@ -332,6 +344,11 @@ impl Look<'_> {
     fn rest(&self) -> Next {
         match (self.place(), &self.scene.origin) {
             (Place::Plain, Some(origin)) => self.undo(origin),
+            (Place::Aside, Some(origin)) => match self.record.phase {
+                Phase::Starting => self.undo_aside(origin),
+                Phase::Failed { .. } => self.take_down(),
+                Phase::Merging | Phase::Finishing { .. } => self.take_up(origin),
+            },
             (Place::Half, Some(origin)) => self.undo_half(origin),
             (Place::Merging, Some(origin)) => self.onwards(origin),
             // What was read from disk for it may be out of date when somebody goes on.
@@ -347,7 +364,10 @@ impl Look<'_> {
     /// The merge target is live and suspended, without exceptions: the old table takes its place.
     fn undo_half(&self, origin: &Seen) -> Next {
         let name = self.origin();
-        let before = &self.record.origin_before;
+        // What the engine may have written to must not be seen without the exceptions.
+        let copied = self.may_be_copied() && self.holder().is_none();
+        let error = Table::single(self.record.origin_merging.length(), Target::Error);
+        let before = if copied { &error } else { &self.record.origin_before };
         if origin.inactive.as_ref().is_some_and(|table| same(table, before)) {
             return self.first([Step::Resume(name)], Written::Anything);
         }
@@ -435,7 +455,8 @@ impl Look<'_> {
                 }
                 _ => self.first([Step::Load(name, plain.clone())], Written::Finishing),
             },
-            (Place::Half, Some(_)) => Next::Refused(self.not_done()),
+            (Place::Aside, Some(origin)) if self.may_be_copied() => self.take_up(origin),
+            (Place::Half | Place::Aside, Some(_)) => Next::Refused(self.not_done()),
             (Place::Foreign, Some(origin)) => self.foreign(origin),
             (_, _) => self.create(),
         }

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod preflight;
 pub mod quiet;
 pub mod recording;
+pub mod rehearsal;
 
 #[cfg(test)]
 mod fake;

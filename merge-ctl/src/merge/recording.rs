@@ -79,6 +79,7 @@ fn of(
     let below = Below::of(host, &[real, cow], &DiskIdentity::read).map_err(RecordError::Below)?;
     Ok(Record {
         phase: Phase::Starting,
+        offline: false,
         boot_id: boot_id().map_err(RecordError::Below)?,
         begun_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         origin: named(origin),

@@ -14,6 +14,7 @@ use std::thread;
 
 use super::store::{self, Unread};
 use crate::dm::disk_stats;
+use crate::human;
 use crate::sample::NextRuns;
 use crate::store::{ForwardRuns, Opened, Place, Placed, Run, Store};
 use crate::units::{DeviceNumber, Sectors};
@@ -41,7 +42,7 @@ pub fn first_run(
     if suspended {
         return Err("the COW device is suspended".to_owned());
     }
-    first_run_of(cow, origin, metadata).map_err(|error| store::in_full(&error))
+    first_run_of(cow, origin, metadata).map_err(|error| human::in_full(&error))
 }
 
 fn first_run_of(

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::next_runs::LastRuns;
 use super::{now_ns, read_times};
 use crate::dm::nodes;
+use crate::human;
 use crate::sample::{MergeIdentity, StorePicture, StoreView};
 use crate::store::{Exception, FileSource, Opened, Placed, Segments, Store, StoreError};
 use crate::units::{DeviceNumber, Sectors};
@@ -92,7 +93,7 @@ impl Reader {
     fn run(&self, result: &SyncSender<StoreView>) {
         let store = match self.picture() {
             Ok(picture) => StoreView::Read(picture),
-            Err(error) => StoreView::Unread { why: in_full(&error) },
+            Err(error) => StoreView::Unread { why: human::in_full(&error) },
         };
         // Nobody may wait any more.
         let _ = result.send(store);
@@ -183,12 +184,6 @@ impl Counts {
     }
 }
 
-/// An error with its causes, in one line.
-pub(super) fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 pub(super) fn open(dev: DeviceNumber) -> Result<FileSource, Unread> {
     let path = nodes::kernel_path(dev).ok_or(Unread::NoNode(dev))?;
     Ok(FileSource::open(&path)?)
@@ -216,7 +211,7 @@ mod tests {
     fn why_a_store_was_not_read_is_told_with_its_cause() {
         let source = std::io::Error::from_raw_os_error(13);
         let error = Unread::Store(StoreError::Open { path: "/dev/dm-3".into(), source });
-        let why = in_full(&error);
+        let why = human::in_full(&error);
         assert!(why.starts_with("cannot open /dev/dm-3"), "{why}");
         assert!(why.contains("ermission denied"), "{why}");
     }

@@ -18,12 +18,12 @@ use super::testbed::mix;
 const KILLS: u64 = 4;
 
 /// Told, or [`KILLS`].
-fn kills() -> u64 {
+pub(crate) fn kills() -> u64 {
     variable("CRASH_KILLS").unwrap_or(KILLS)
 }
 
 /// A number that only the seed and `turn` decide.
-fn random(turn: u64) -> u64 {
+pub(crate) fn random(turn: u64) -> u64 {
     mix(mix(variable("CRASH_SEED").unwrap_or(1)) ^ mix(turn))
 }
 
@@ -33,7 +33,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Says something that is wanted when all is well; the test harness does not swallow it.
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     let mut stderr = std::io::stderr();
     writeln!(stderr, "{line}").unwrap();
 }

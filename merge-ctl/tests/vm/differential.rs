@@ -16,11 +16,11 @@
 //!
 //! A seed fixes all but the order in which concurrent writers come through (kind `Concurrent`).
 
-mod case;
-mod random;
-mod rig;
+pub(crate) mod case;
+pub(crate) mod random;
+pub(crate) mod rig;
 mod tally;
-mod writers;
+pub(crate) mod writers;
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -30,7 +30,7 @@ use merge_ctl::store::{FileSource, Opened, Run, Store, Usage};
 use merge_ctl::units::Sectors;
 
 use self::case::{Case, Filling, Way};
-use self::rig::{Rig, cow_path};
+use self::rig::Rig;
 use self::tally::{Outcome, Tally};
 use crate::merge_ctl::planned_runs;
 
@@ -41,7 +41,7 @@ const SEEDS: Range<u64> = 0..300;
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn differential_every_predicted_run_is_the_one_that_the_kernel_merges() {
-    let seeds = seeds();
+    let seeds = seeds_or(SEEDS);
     let began = Instant::now();
     let mut rig = Rig::new();
     let attached = began.elapsed();
@@ -77,7 +77,7 @@ fn merges_as_predicted(rig: &mut Rig, case: &Case) -> Outcome {
         rig.reload(case);
     }
     let content = rig.snapshot_content(case);
-    let predicted = planned_runs(cow_path());
+    let predicted = planned_runs(Rig::cow_path());
     let usage = rig.usage();
     let told = the_store_agrees_with_itself(case, &predicted);
     let status = Usage { allocated: usage.allocated, metadata: usage.metadata };
@@ -104,7 +104,7 @@ fn merge(rig: &mut Rig, case: &Case, predicted: &[Run]) -> (usize, Vec<Run>) {
     if case.way == Way::Interrupted {
         merged = rig.interrupt();
         let rest = predicted.get(merged.len()..).unwrap_or_default();
-        assert_same_runs(&planned_runs(cow_path()), rest);
+        assert_same_runs(&planned_runs(Rig::cow_path()), rest);
         rig.go_on(case);
     }
     let before = merged.len();
@@ -137,7 +137,7 @@ fn one_by_one(run: &Run) -> impl Iterator<Item = Run> {
 }
 
 fn open_store(case: &Case) -> Store<FileSource> {
-    let source = FileSource::open(&cow_path()).unwrap();
+    let source = FileSource::open(&Rig::cow_path()).unwrap();
     match Store::open(source, Some(Sectors(case.origin_sectors))).unwrap() {
         Opened::Usable(store) => store,
         other => panic!("no exception store: {other:?}"),
@@ -171,9 +171,9 @@ fn assert_same_content(case: &Case, snapshot: &[u8], origin: &[u8]) {
     assert_eq!(different, None, "a chunk of the origin is not what it was in the snapshot");
 }
 
-/// The seeds to run: [`SEEDS`], or what the environment says.
-fn seeds() -> Range<u64> {
-    let Ok(text) = std::env::var(SEEDS_VARIABLE) else { return SEEDS };
+/// The seeds to run: these, or what the environment says.
+pub(crate) fn seeds_or(usual: Range<u64>) -> Range<u64> {
+    let Ok(text) = std::env::var(SEEDS_VARIABLE) else { return usual };
     let (from, to) = text.split_once("..").unwrap_or((&text, ""));
     let number = |text: &str| text.parse::<u64>().unwrap_or_else(|error| panic!("{text}: {error}"));
     let from = number(from);
@@ -181,7 +181,7 @@ fn seeds() -> Range<u64> {
 }
 
 /// Says which snapshot it was when a check fails.
-struct NamedOnPanic<'a>(&'a Case);
+pub(crate) struct NamedOnPanic<'a>(pub(crate) &'a Case);
 
 impl Drop for NamedOnPanic<'_> {
     fn drop(&mut self) {

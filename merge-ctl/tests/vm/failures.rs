@@ -1,7 +1,7 @@
 //! A merge that fails in any of its steps: the right cause is told, nothing is done to the devices,
 //! and the data is what the snapshot held, at once and after the safe way out.
 
-mod inject;
+pub(crate) mod inject;
 mod kernel_bug;
 mod lvm;
 mod safe_path;

@@ -267,6 +267,18 @@ pub(crate) fn image_of(path: &std::path::Path) -> Vec<u8> {
     }
 }
 
+/// Writes an image to the beginning of a device, past the page cache.
+pub(crate) fn put(device: &std::path::Path, image: &[u8]) {
+    let file = open_direct(device);
+    let mut buffer = AlignedBuffer::new(1024 * 1024);
+    let length = buffer.length;
+    for (piece, number) in image.chunks(length).zip(0..) {
+        let bytes = &mut buffer.as_mut()[..piece.len()];
+        bytes.copy_from_slice(piece);
+        file.write_all_at(bytes, number * length as u64).unwrap();
+    }
+}
+
 /// Opens a device for reading and writing past the page cache.
 pub(crate) fn open_direct(path: &std::path::Path) -> File {
     File::options()

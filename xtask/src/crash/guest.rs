@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::offline::Seen;
 use super::round::{Aim, Round};
 use crate::vm::disks::{Disks, Switch};
 
@@ -58,6 +59,8 @@ pub(super) struct Guest<'a> {
     switch: Switch,
     aim: Option<Aim>,
     again: Option<u64>,
+    /// Where an offline merge is.
+    offline: Option<Seen>,
     line: Vec<u8>,
     heard: Heard,
 }
@@ -69,12 +72,19 @@ impl<'a> Guest<'a> {
             switch: disks.switch(),
             aim: next.map(|round| round.aim),
             again: recover.and_then(|round| round.again),
+            offline: None,
             line: Vec::new(),
             heard: Heard::default(),
         }
     }
 
-    pub(super) fn heard(self) -> Heard {
+    pub(super) fn heard(mut self) -> Heard {
+        if let Some(seen) = &self.offline {
+            self.heard.state = match self.heard.ended {
+                None => seen.stage().to_string(),
+                Some(_) => "ended".to_owned(),
+            };
+        }
         self.heard
     }
 
@@ -125,6 +135,11 @@ impl<'a> Guest<'a> {
                     thread::sleep(Duration::from_millis(ms));
                     switch.cut();
                 });
+            }
+            Some(Aim::Stage(stage, requests)) if state == "ready" => {
+                let seen = Seen::default();
+                self.disks.watch(seen.watcher((stage, requests)));
+                self.offline = Some(seen);
             }
             _ => {}
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::offline::{self, Stage};
 use crate::vm::disks::Random;
 
 /// Who owns the stack that is crashed.
@@ -13,6 +14,9 @@ pub(crate) enum Kind {
     Raw,
     /// lvm2
     Lvm,
+    /// Nobody: merge-ctl's own engine merges, and the kernel alone goes on
+    #[value(skip)]
+    Offline,
 }
 
 impl fmt::Display for Kind {
@@ -20,6 +24,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Raw => "raw",
             Self::Lvm => "lvm",
+            Self::Offline => "offline",
         })
     }
 }
@@ -34,6 +39,8 @@ pub(super) enum Aim {
     Milliseconds(&'static str, u64),
     /// While merge-ctl is held after so many of its steps.
     Step(u32),
+    /// In the midst of a request of an offline merge, so many into this stage.
+    Stage(Stage, u64),
 }
 
 impl fmt::Display for Aim {
@@ -42,6 +49,7 @@ impl fmt::Display for Aim {
             Self::Requests(state, requests) => write!(f, "{state} + {requests} requests"),
             Self::Milliseconds(state, ms) => write!(f, "{state} + {ms} ms"),
             Self::Step(step) => write!(f, "step {step}"),
+            Self::Stage(stage, requests) => write!(f, "{stage} + {requests} requests"),
         }
     }
 }
@@ -76,7 +84,21 @@ impl Round {
             "step": step,
             "durable": self.durable,
             "begun": self.begun,
+            "options": self.options(),
         })
+    }
+}
+
+impl Round {
+    /// How the engine is told to merge.
+    fn options(&self) -> Vec<&'static str> {
+        let Aim::Stage(stage, _) = self.aim else { return Vec::new() };
+        let requests = ["1", "4", "64"][(self.seed % 3) as usize];
+        let mut options = vec!["--requests", requests];
+        if stage == Stage::Verifying || self.seed.is_multiple_of(4) {
+            options.push("--verify");
+        }
+        options
     }
 }
 
@@ -93,12 +115,20 @@ pub(super) fn rounds(cuts: u32, only: Option<Kind>, random: &mut Random) -> Vec<
         .map(|number| {
             let kind = only.unwrap_or(if number % 5 < 3 { Kind::Raw } else { Kind::Lvm });
             let turn = if only.is_some() { number } else { number / 5 * 2 + number % 5 };
+            let aim = match kind {
+                Kind::Offline => {
+                    let (stage, requests) = offline::aim(number, random);
+                    Aim::Stage(stage, requests)
+                }
+                kind => aim(turn % 8, kind, random),
+            };
             Round {
                 number,
                 seed: random.next() >> 16,
                 kind,
-                aim: aim(turn % 8, kind, random),
-                again: (number % 6 == 3).then(|| 10 + random.below(400)),
+                aim,
+                // Offline, the kernel recovers, whose own crashes are not judged here.
+                again: (number % 6 == 3 && kind != Kind::Offline).then(|| 10 + random.below(400)),
                 fell: String::new(),
                 durable: 0,
                 begun: false,

@@ -36,6 +36,18 @@ pub(crate) struct Disk {
     pub(crate) bytes: usize,
 }
 
+/// What a disk was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Read,
+    Write,
+    Flush,
+}
+
+/// Is told of every request, by the disk's serial number, in the order in which they are carried out; says
+/// whether the power goes in its midst.
+pub(crate) type Watcher = Box<dyn FnMut(&'static str, Asked) -> bool + Send>;
+
 /// Some disks with a common power switch.
 pub(crate) struct Disks {
     disks: Vec<Served>,
@@ -62,6 +74,8 @@ struct Shared {
     requests: AtomicU64,
     /// The request in whose midst the power goes.
     cut_in: AtomicU64,
+    /// Who else decides when the power goes.
+    watcher: Mutex<Option<Watcher>>,
     /// Who is to know of the cut.
     vm: Mutex<Option<Sender<Event>>>,
 }
@@ -86,6 +100,7 @@ impl Disks {
             latency_ns: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             cut_in: AtomicU64::new(NEVER),
+            watcher: Mutex::new(None),
             vm: Mutex::new(None),
         });
         let serve = |disk: &Disk| serve(*disk, dir.path(), &shared);
@@ -111,9 +126,15 @@ impl Disks {
         self.shared.cut_in.store(requests.saturating_add(1), Ordering::SeqCst);
     }
 
-    /// Takes [`Self::cut_after`] back.
+    /// Lets somebody watch the requests and cut the power.
+    pub(crate) fn watch(&self, watcher: Watcher) {
+        *lock(&self.shared.watcher) = Some(watcher);
+    }
+
+    /// Takes [`Self::cut_after`] and [`Self::watch`] back.
     pub(crate) fn do_not_cut(&self) {
         self.shared.cut_in.store(NEVER, Ordering::SeqCst);
+        *lock(&self.shared.watcher) = None;
     }
 
     /// A switch that cuts the power at once, to be thrown from another thread.
@@ -167,6 +188,17 @@ impl Shared {
         self.power.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the power goes in the midst of this request.
+    fn is_last(&self, disk: &'static str, kind: Option<Asked>) -> bool {
+        let counted = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut watcher = lock(&self.watcher);
+        let watched = match (watcher.as_mut(), kind) {
+            (Some(watcher), Some(asked)) => watcher(disk, asked),
+            _ => false,
+        };
+        watched || counted == self.cut_in.load(Ordering::SeqCst)
+    }
+
     fn cut(&self) {
         self.power.write().unwrap_or_else(PoisonError::into_inner).on = false;
         if let Some(vm) = lock(&self.vm).take() {
@@ -186,7 +218,7 @@ fn serve(disk: Disk, dir: &Path, shared: &Arc<Shared>) -> Result<Served> {
     thread::spawn(move || {
         for connection in listener.incoming().map_while(Result::ok) {
             // The end of a connection is QEMU's end, which whoever runs it sees.
-            drop(nbd::serve(connection, &ours, &shared));
+            drop(nbd::serve(connection, disk.serial, &ours, &shared));
         }
     });
     Ok(Served { disk, socket, image })

@@ -15,15 +15,16 @@ use std::time::{Duration, Instant};
 use merge_ctl::dm::{Control, Host};
 use merge_ctl::harmless::printable;
 use merge_ctl::lvm::lvm2::Lvm;
+use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::lvm::offline::captured::Captured;
 use merge_ctl::lvm::offline::hands::LvmHands;
 use merge_ctl::lvm::offline::{self as steps, Halt, Standing};
 use merge_ctl::merge::preflight::Plan;
-use merge_ctl::offline::{OfflineError, Outcome};
+use merge_ctl::offline::Outcome;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use super::follow::{Subject, follow};
+use super::follow::{Subject, Volume, Whose, follow_then};
 use crate::cli::Start;
 use crate::command::{plans, terminal};
 use crate::exit::{self, Exit};
@@ -44,7 +45,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let lvm = Lvm::find()?;
     match agree(control, host, plan, options, &lvm, true)? {
-        Agreed::Yes(captured) => merge(control, lvm, captured, options).await,
+        Agreed::Yes(captured) => merge(control, lvm, *captured, options).await,
         Agreed::No(exit) => Ok(exit.into()),
     }
 }
@@ -52,7 +53,7 @@ pub(super) async fn run(
 /// Whether it is begun.
 enum Agreed {
     /// It is, with what was captured.
-    Yes(Captured),
+    Yes(Box<Captured>),
     /// It is not: nobody wants it, or it was only asked what would be done.
     No(Exit),
 }
@@ -68,6 +69,7 @@ fn agree(
 ) -> anyhow::Result<Agreed> {
     let captured = fit::captured(control, host, plan, lvm, found_active)?;
     if options.offline.dry_run {
+        super::for_people(options)?;
         let text = words::dry_run(plan, &captured, &lvm.disks_of(&captured.names.vg)?);
         let mut out = io::stdout().lock();
         out.write_all(terminal::for_stdout(&text).as_bytes()).and_then(|()| out.flush())?;
@@ -80,10 +82,10 @@ fn agree(
             return Ok(Agreed::No(Exit::Refused));
         }
         // Much may have changed while somebody thought about the answer.
-        return Ok(Agreed::Yes(fit::captured(control, host, plan, lvm, found_active)?));
+        return Ok(Agreed::Yes(Box::new(fit::captured(control, host, plan, lvm, found_active)?)));
     }
     plan.notes.iter().for_each(|note| terminal::tell(note));
-    Ok(Agreed::Yes(captured))
+    Ok(Agreed::Yes(Box::new(captured)))
 }
 
 /// Does it.
@@ -96,58 +98,74 @@ async fn merge(
     let names = captured.names.clone();
     let subject = Subject {
         origin: printable(&names.origin()),
+        dm_name: Some(VolumeName::new(&names.vg, &names.origin).to_dm()),
         snapshot: Some(printable(&names.snapshot())),
+        whose: Whose::Lvm,
     };
     // Of the other signals a process dies, which is as safe, and they are not ours to take.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hands = LvmHands::new(control, lvm, captured);
     let devices = match steps::prepare(&mut hands) {
         Ok(devices) => devices,
-        Err(halt) => return Ok(halted(halt, &names)),
+        Err(halt) => return Ok(halted(halt, &names).into()),
     };
     // Long enough for the runtime to look for what has arrived.
     if timeout(Duration::from_millis(1), interrupt.recv()).await.is_ok() {
         drop(devices);
-        return Ok(stopped(steps::abandon(&mut hands), &names));
+        return Ok(stopped(steps::abandon(&mut hands), &names).into());
     }
-    match follow(&subject, devices, options).await {
-        Ok(Outcome::Merged(_)) => {}
-        Ok(Outcome::Stopped) => return Ok(stopped(steps::abandon(&mut hands), &names)),
-        Err(error) => {
-            let abandoned = steps::abandon(&mut hands);
-            terminal::tell(&exit::words(&error));
-            stopped(abandoned, &names);
-            let is_engines = error.chain().any(|cause| cause.is::<OfflineError>());
-            return Ok(if is_engines { Exit::Failed } else { Exit::Error }.into());
-        }
-    }
+    let mut left = None;
+    let outcome = follow_then(&subject, devices, options, async |outcome| {
+        let exit = match outcome {
+            Ok(Outcome::Merged(_)) => brought_up(&mut hands, &names),
+            Ok(Outcome::Stopped) => stopped(steps::abandon(&mut hands), &names),
+            Err(_) => abandoned(&mut hands, &names),
+        };
+        left = Some(exit);
+        Ok(if exit == Exit::Done { Volume::GivenBack } else { Volume::NotYet })
+    })
+    .await;
+    outcome?;
+    Ok(left.unwrap_or(Exit::Error).into())
+}
+
+/// Has LVM finish the merge, whose exceptions are all gone.
+fn brought_up(hands: &mut LvmHands<'_>, names: &steps::Names) -> Exit {
     let begun = Instant::now();
     let wait = || {
         thread::sleep(LOOK_EVERY);
         begun.elapsed() < PATIENCE
     };
-    if let Err(halt) = steps::finish(&mut hands, wait) {
-        return Ok(halted(halt, &names));
+    match steps::finish(hands, wait) {
+        Ok(()) => {
+            terminal::tell(&words::done(names));
+            Exit::Done
+        }
+        Err(halt) => halted(halt, names),
     }
-    terminal::tell(&words::done(&names));
-    Ok(Exit::Done.into())
+}
+
+/// After an error of the engine's, which is told at the end.
+fn abandoned(hands: &mut LvmHands<'_>, names: &steps::Names) -> Exit {
+    stopped(steps::abandon(hands), names);
+    Exit::Failed
 }
 
 /// Says that it goes on at the next activation.
-fn stopped(abandoned: Result<(), Halt>, names: &steps::Names) -> ExitCode {
+fn stopped(abandoned: Result<(), Halt>, names: &steps::Names) -> Exit {
     match abandoned {
         Ok(()) => {
             terminal::tell(&words::standing(Standing::Recorded, names));
-            Exit::StillMerging.into()
+            Exit::StillMerging
         }
         Err(halt) => halted(halt, names),
     }
 }
 
 /// Says what went wrong, and where the volume is now.
-fn halted(halt: Halt, names: &steps::Names) -> ExitCode {
+fn halted(halt: Halt, names: &steps::Names) -> Exit {
     let (standing, exit) = (halt.standing, words::exit(&halt));
     terminal::tell(&exit::words(&anyhow::Error::new(halt)));
     terminal::tell(&words::standing(standing, names));
-    exit.into()
+    exit
 }

@@ -3,6 +3,7 @@
 //! Three sorts of merges come here, each with its own order of things around the engine: volumes of
 //! LVM, devices of device-mapper, and images without either.
 
+mod census;
 mod follow;
 mod images;
 mod lvm;
@@ -15,7 +16,8 @@ use merge_ctl::merge::preflight::Way;
 use merge_ctl::offline::Options;
 
 use super::plans;
-use crate::cli::Start;
+use crate::cli::{Output, Start};
+use crate::exit::Usage;
 
 /// Merges offline.
 pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
@@ -28,6 +30,9 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
         return Ok(exit);
     }
     let host = plans::settled_host(&control, &options.snapshots)?;
+    for snapshot in &options.snapshots {
+        raw::begun_before(&host, snapshot)?;
+    }
     let plans = plans::gate(&control, &host, &options.snapshots, false)?;
     let [plan] = &plans[..] else {
         anyhow::bail!("one snapshot at a time is merged offline: name one");
@@ -35,6 +40,14 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     match &plan.way {
         Way::Lvm { .. } => lvm::run(&control, &host, plan, options).await,
         Way::DeviceMapper(_) => raw::run(&control, &host, plan, options).await,
+    }
+}
+
+/// A program must not take what a dry run says for the stream that it asked for.
+fn for_people(options: &Start) -> Result<(), Usage> {
+    match options.live.output {
+        Some(Output::Json) => Err(Usage("a dry run speaks in words: not --output json".to_owned())),
+        _ => Ok(()),
     }
 }
 

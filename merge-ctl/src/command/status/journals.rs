@@ -168,6 +168,7 @@ pub(super) mod tests {
         let table = |text: &str| Table::parse(text).unwrap();
         let record = Record {
             phase,
+            offline: false,
             boot_id: "b".to_owned(),
             begun_unix_s: 7,
             origin: Named { name: origin.to_owned(), uuid: String::new() },

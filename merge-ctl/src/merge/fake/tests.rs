@@ -9,11 +9,11 @@ use super::super::machine::{self, Goal};
 use super::*;
 use crate::state::State;
 
-const ORIGIN: &str = "0 800 snapshot-origin 253:0";
-const MERGING: &str = "0 800 snapshot-merge 253:0 253:2 P 8";
-const SNAPSHOT: &str = "0 800 snapshot 253:0 253:2 P 8";
-const ERROR: &str = "0 800 error";
-const LINEAR: &str = "0 800 linear 253:0 0";
+pub(super) const ORIGIN: &str = "0 800 snapshot-origin 253:0";
+pub(super) const MERGING: &str = "0 800 snapshot-merge 253:0 253:2 P 8";
+pub(super) const SNAPSHOT: &str = "0 800 snapshot 253:0 253:2 P 8";
+pub(super) const ERROR: &str = "0 800 error";
+pub(super) const LINEAR: &str = "0 800 linear 253:0 0";
 
 const KINDS: [Kind; 8] = [
     Kind::Fails { swaps: false },
@@ -41,7 +41,7 @@ impl Case {
     }
 }
 
-fn world(devices: &[(&str, &str)], record: Record) -> World {
+pub(super) fn world(devices: &[(&str, &str)], record: Record) -> World {
     World { journal: Some(record), ..World::new(devices) }
 }
 
@@ -71,7 +71,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// One process, with this fault, drives to a goal.
-fn process(world: &Rc<RefCell<World>>, goal: &Goal, fault: Option<Fault>) -> Outcome {
+pub(super) fn process(world: &Rc<RefCell<World>>, goal: &Goal, fault: Option<Fault>) -> Outcome {
     world.borrow_mut().revive(fault);
     drive(goal, &mut Hands(Rc::clone(world)), &mut Book::open(world))
 }
@@ -85,7 +85,7 @@ fn goal_now(world: &Rc<RefCell<World>>) -> Goal {
 }
 
 /// Without faults from here on: `resume` completes the merge, and no harm was done on the way.
-fn resume_completes(world: &Rc<RefCell<World>>, plain: &Table, what: &str) {
+pub(super) fn resume_completes(world: &Rc<RefCell<World>>, plain: &Table, what: &str) {
     let outcome = process(world, &goal_now(world), None);
     assert!(outcome.is_reached() && outcome.failures.is_empty(), "{what}: {outcome:?}");
     if outcome.state != State::Finished {
@@ -102,7 +102,7 @@ fn resume_completes(world: &Rc<RefCell<World>>, plain: &Table, what: &str) {
 }
 
 /// What holds whenever a process has come to its end, or the guard of one that was killed.
-fn is_at_rest(world: &Rc<RefCell<World>>, state: State, what: &str) {
+pub(super) fn is_at_rest(world: &Rc<RefCell<World>>, state: State, what: &str) {
     let world = world.borrow();
     assert!(world.suspended().is_empty(), "{what}: {:?} suspended", world.suspended());
     assert!(world.harm.is_empty(), "{what}: {:?}", world.harm);
@@ -155,7 +155,7 @@ fn guard(world: &Rc<RefCell<World>>, what: &str) {
 }
 
 /// Calls `each` for every fault that there is, as long as any is met.
-fn every_fault(mut each: impl FnMut(Fault) -> bool) {
+pub(super) fn every_fault(mut each: impl FnMut(Fault) -> bool) {
     for kind in KINDS {
         let met = (0..200).take_while(|call| each(Fault { call: *call, kind })).count();
         assert!((1..200).contains(&met), "{kind:?} was met {met} times");

@@ -6,10 +6,12 @@
 //! behind what was done. A volume of LVM has none: lvm2's own metadata is its journal.
 //!
 //! [`Record`] is what is written, [`below`] how the devices under the merge are found again,
-//! [`driver`] who may change anything.
+//! [`driver`] who may change anything, [`intent`] who is going to.
 
 pub mod below;
 pub mod driver;
+pub mod intent;
+mod pid_lock;
 mod record;
 
 use std::fs;
@@ -26,7 +28,9 @@ use crate::harmless::{self, argument, printable};
 use crate::state_dir;
 
 /// Raised whenever an older merge-ctl would misread a journal.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// What every merge-ctl reads. The journal of a merge that is not offline has no need of more.
+const FIRST_VERSION: u32 = 1;
 const EXTENSION: &str = "merge";
 
 /// Why a journal cannot be kept or read.
@@ -160,7 +164,8 @@ impl Journal {
     }
 
     fn write(&self) -> Result<(), JournalError> {
-        let written = Written { version: VERSION, merge: self.record.clone() };
+        let version = if self.record.offline { VERSION } else { FIRST_VERSION };
+        let written = Written { version, merge: self.record.clone() };
         serde_json::to_vec_pretty(&written)
             .map_err(io::Error::other)
             .and_then(|text| state_dir::write_durably(&self.path, &text))
@@ -189,7 +194,7 @@ fn parse(path: &Path, text: &str) -> Result<Record, JournalError> {
         why: error.to_string(),
     };
     let Version { version } = serde_json::from_str(text).map_err(unreadable)?;
-    if version != VERSION {
+    if !(FIRST_VERSION..=VERSION).contains(&version) {
         return Err(JournalError::Version { path: path.to_owned(), version });
     }
     let written: Written = serde_json::from_str(text).map_err(unreadable)?;
@@ -258,7 +263,7 @@ mod tests {
     #[test]
     fn the_format_is_documented() {
         let text = include_str!("../../../../docs/journal.md");
-        assert!(text.contains(&format!("`version`, which is {VERSION},")));
+        assert!(text.contains(&format!("`version`, which is {FIRST_VERSION}, or {VERSION} ")));
         let plain = Table::parse("0 800 linear 253:0 0").unwrap();
         for phase in [
             Phase::Starting,
@@ -266,7 +271,7 @@ mod tests {
             Phase::Finishing { plain },
             Phase::Failed { why: "broken".to_owned() },
         ] {
-            let value = serde_json::to_value(Record { phase, ..record() }).unwrap();
+            let value = serde_json::to_value(Record { phase, offline: true, ..record() }).unwrap();
             let name = value["phase"].as_str().unwrap();
             assert!(text.contains(&format!("| `{name}` |")), "{name}");
             for field in value.as_object().unwrap().keys() {
@@ -307,8 +312,30 @@ mod tests {
         unreadable("{");
         unreadable(r#"{"merge":{}}"#);
         assert!(unreadable(r#"{"version":1,"merge":{}}"#).contains("missing field"));
-        let newer = parse(path, r#"{"version":2,"merge":{"what":"ever"}}"#);
-        assert!(matches!(newer, Err(JournalError::Version { version: 2, .. })));
+        for version in [0, 3] {
+            let text = format!(r#"{{"version":{version},"merge":{{"what":"ever"}}}}"#);
+            let error = parse(path, &text).unwrap_err();
+            assert!(
+                matches!(error, JournalError::Version { version: told, .. } if told == version)
+            );
+        }
+    }
+
+    /// What a merge-ctl wrote that knew of no offline merges, and what it must not read.
+    #[test]
+    fn only_the_journal_of_an_offline_merge_has_the_second_version() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = in_directory(directory.path());
+        for (offline, version) in [(false, 1), (true, 2)] {
+            journal.replace(Record { offline, ..record() }).unwrap();
+            let text = fs::read_to_string(&journal.path).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                (&value["version"], value["merge"]["offline"].is_null()),
+                (&version.into(), !offline)
+            );
+            assert_eq!(Journal::open(&journal.path).unwrap().record, journal.record);
+        }
     }
 
     #[test]

@@ -17,14 +17,16 @@ pub enum Phase {
     /// Tables may have been loaded and devices suspended. Where the origin's live table is still
     /// the old one, all can be undone.
     Starting,
-    /// The kernel merges, or has merged: there is no way back.
+    /// The kernel merges, or has merged, or the engine may have copied something: there is no way
+    /// back.
     Merging,
     /// All was merged; the origin may carry its plain table already.
     Finishing {
         /// That table.
         plain: Table,
     },
-    /// The kernel gave up. The devices must be taken down and made anew.
+    /// The kernel gave up, or the engine met a device that cannot be read or written. The devices
+    /// must be taken down and made anew.
     Failed {
         /// What was seen of it, in words.
         why: String,
@@ -37,6 +39,10 @@ pub struct Record {
     /// How far it has come.
     #[serde(flatten)]
     pub phase: Phase,
+    /// Whether merge-ctl's own engine merges, with both devices put aside: then *merging* means that
+    /// it may have written to the origin, whatever the tables are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
     /// The boot of which the device numbers in the tables are; see [`boot_id`].
     pub boot_id: String,
     /// When it was begun, in seconds since 1970, UTC.
@@ -171,6 +177,7 @@ pub(crate) mod tests {
         let named = |name: &str| Named { name: name.to_owned(), uuid: String::new() };
         Record {
             phase: Phase::Starting,
+            offline: false,
             boot_id: "this boot".to_owned(),
             begun_unix_s: 1_800_000_000,
             origin: named("origin"),

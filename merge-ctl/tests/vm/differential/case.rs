@@ -11,7 +11,7 @@ const ENTRY_BYTES: u64 = 16;
 
 /// What its writers are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Sequential,
     Scattered,
     Descending,
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Sequential,
         Self::Scattered,
         Self::Descending,
@@ -52,7 +52,7 @@ impl Kind {
 
 /// How its merge begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// The active snapshot's exceptions are handed over.
     HandedOver,
     /// As above, after the snapshot was deactivated and read from disk again.
@@ -64,19 +64,19 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 4] =
+    pub(crate) const ALL: [Self; 4] =
         [Self::HandedOver, Self::Reloaded, Self::Inactive, Self::Interrupted];
 }
 
 /// Chunk sizes in sectors: down to the smallest the kernel takes, whose areas are small, up to 64 KiB.
-pub(super) const CHUNK_SECTORS: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+pub(crate) const CHUNK_SECTORS: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 /// An entry as it stands in the store: the chunk of the origin, the chunk of the COW device.
-pub(super) type Entry = (u64, u64);
+pub(crate) type Entry = (u64, u64);
 
 /// How the store comes to be.
 #[derive(Debug)]
-pub(super) enum Filling {
+pub(crate) enum Filling {
     /// One row of writes a thread.
     Written(Vec<Vec<Write>>),
     /// These entries, written to the COW device.
@@ -85,20 +85,20 @@ pub(super) enum Filling {
 
 /// A snapshot to be made and merged.
 #[derive(Debug)]
-pub(super) struct Case {
-    pub(super) seed: u64,
-    pub(super) kind: Kind,
-    pub(super) way: Way,
-    pub(super) chunk_sectors: u64,
+pub(crate) struct Case {
+    pub(crate) seed: u64,
+    pub(crate) kind: Kind,
+    pub(crate) way: Way,
+    pub(crate) chunk_sectors: u64,
     /// The last chunk may be partial.
-    pub(super) origin_sectors: u64,
-    pub(super) cow_sectors: u64,
-    pub(super) filling: Filling,
+    pub(crate) origin_sectors: u64,
+    pub(crate) cow_sectors: u64,
+    pub(crate) filling: Filling,
 }
 
 impl Case {
     /// The snapshot of a seed: always the same.
-    pub(super) fn of(seed: u64) -> Self {
+    pub(crate) fn of(seed: u64) -> Self {
         // Seeds are small and near each other; what comes of them must not be.
         let mut random = Random::new(crate::testbed::mix(seed.wrapping_add(1)));
         let kind = random.pick(&Kind::ALL);
@@ -116,17 +116,17 @@ impl Case {
         Self { seed, kind, way, chunk_sectors, origin_sectors, cow_sectors, filling }
     }
 
-    pub(super) const fn origin_chunks(&self) -> u64 {
+    pub(crate) const fn origin_chunks(&self) -> u64 {
         self.origin_sectors.div_ceil(self.chunk_sectors)
     }
 
-    pub(super) const fn has_partial_chunk(&self) -> bool {
+    pub(crate) const fn has_partial_chunk(&self) -> bool {
         !self.origin_sectors.is_multiple_of(self.chunk_sectors)
     }
 }
 
 /// Entries in an area of the store.
-pub(super) const fn entries_per_area(chunk_sectors: u64) -> u64 {
+pub(crate) const fn entries_per_area(chunk_sectors: u64) -> u64 {
     chunk_sectors * SECTOR / ENTRY_BYTES
 }
 

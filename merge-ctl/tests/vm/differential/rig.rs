@@ -27,7 +27,7 @@ use super::writers::{Door, Write};
 use crate::testbed::{AlignedBuffer, BLOCK, SECTOR, fill, open_direct, ram_disk, stamp};
 
 const REAL: &str = "diff-real";
-pub(super) const COW: &str = "diff-cow";
+pub(crate) const COW: &str = "diff-cow";
 const SNAPSHOT: &str = "diff-snap";
 const ORIGIN: &str = "diff-origin";
 
@@ -38,9 +38,10 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// No merge here takes as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) struct Rig {
+pub(crate) struct Rig {
     control: Control,
-    probe: Probe,
+    /// None where nobody asks for the runs.
+    probe: Option<Probe>,
     real_disk: DeviceNumber,
     cow_disk: DeviceNumber,
     /// Which devices there are, the lower ones first.
@@ -49,21 +50,34 @@ pub(super) struct Rig {
 
 impl Rig {
     /// Attaches the probes, for all snapshots to come.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        let probe = Probe::attach(ProbeOptions::default());
+        let report = probe.report();
+        assert!(report.tier <= ProbeTier::NoModuleBtf, "runs are not seen: {report:?}");
+        let mut rig = Self::without_probes();
+        rig.probe = Some(probe);
+        rig
+    }
+
+    /// The same for merges whose runs do not matter.
+    pub(crate) fn without_probes() -> Self {
         let disks = [ram_disk(), ram_disk()];
         for (disk, seed) in disks.iter().zip(1..) {
             fill(Path::new(disk), FILLED_BYTES, seed);
         }
         let [real_disk, cow_disk] =
             disks.map(|disk| nodes::block_device_of(Path::new(&disk)).unwrap().unwrap());
-        let probe = Probe::attach(ProbeOptions::default());
-        let report = probe.report();
-        assert!(report.tier <= ProbeTier::NoModuleBtf, "runs are not seen: {report:?}");
-        Self { control: Control::open().unwrap(), probe, real_disk, cow_disk, made: Vec::new() }
+        Self {
+            control: Control::open().unwrap(),
+            probe: None,
+            real_disk,
+            cow_disk,
+            made: Vec::new(),
+        }
     }
 
     /// Makes the devices of a snapshot whose store is new, or is written by hand.
-    pub(super) fn set_up(&mut self, case: &Case, crafted: Option<&[Entry]>) {
+    pub(crate) fn set_up(&mut self, case: &Case, crafted: Option<&[Entry]>) {
         let (real_disk, cow_disk) = (self.real_disk, self.cow_disk);
         self.make(REAL, case.origin_sectors, linear(real_disk));
         self.make(COW, case.cow_sectors, linear(cow_disk));
@@ -81,14 +95,31 @@ impl Rig {
     }
 
     /// Removes them all.
-    pub(super) fn tear_down(&mut self) {
+    pub(crate) fn tear_down(&mut self) {
         while let Some((name, _)) = self.made.last() {
             self.unmake(name);
         }
     }
 
+    /// Removes the snapshot and the origin; what is below stays.
+    pub(crate) fn remove_upper(&mut self) {
+        for name in [ORIGIN, SNAPSHOT] {
+            self.unmake(name);
+        }
+    }
+
+    /// The path of the origin's device below.
+    pub(crate) fn real_path() -> PathBuf {
+        path(REAL)
+    }
+
+    /// The path of the device with the exceptions.
+    pub(crate) fn cow_path() -> PathBuf {
+        path(COW)
+    }
+
     /// Writes as the applications of the case do, each in a thread of its own.
-    pub(super) fn write(&self, case: &Case, rows: &[Vec<Write>]) {
+    pub(crate) fn write(&self, case: &Case, rows: &[Vec<Write>]) {
         thread::scope(|scope| {
             for (row, seed) in rows.iter().zip(case.seed << 8..) {
                 scope.spawn(move || write_row(case, row, seed));
@@ -97,28 +128,28 @@ impl Rig {
     }
 
     /// Deactivates the snapshot and reads it from disk again.
-    pub(super) fn reload(&mut self, case: &Case) {
+    pub(crate) fn reload(&mut self, case: &Case) {
         self.unmake(SNAPSHOT);
         self.make_snapshot(case);
     }
 
     /// The snapshot's status line.
-    pub(super) fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         self.usage_of(SNAPSHOT)
     }
 
     /// All that the snapshot holds.
-    pub(super) fn snapshot_content(&self, case: &Case) -> Vec<u8> {
+    pub(crate) fn snapshot_content(&self, case: &Case) -> Vec<u8> {
         read_all(SNAPSHOT, case)
     }
 
     /// All that the origin holds.
-    pub(super) fn origin_content(&self, case: &Case) -> Vec<u8> {
+    pub(crate) fn origin_content(&self, case: &Case) -> Vec<u8> {
         read_all(ORIGIN, case)
     }
 
     /// Begins the merge by handing over the exceptions of the active snapshot, as `start` does.
-    pub(super) fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self) {
         self.forget_events();
         let host = Host::read(&self.control).unwrap();
         let snapshot = host.by_name(SNAPSHOT).unwrap();
@@ -133,7 +164,7 @@ impl Rig {
     }
 
     /// Begins the merge with no snapshot active.
-    pub(super) fn merge_inactive(&mut self, case: &Case) {
+    pub(crate) fn merge_inactive(&mut self, case: &Case) {
         self.forget_events();
         self.unmake(SNAPSHOT);
         let table = self.merge_table(case);
@@ -142,19 +173,19 @@ impl Rig {
     }
 
     /// Removes the origin while it merges, and tells the runs up to there.
-    pub(super) fn interrupt(&mut self) -> Vec<Run> {
+    pub(crate) fn interrupt(&mut self) -> Vec<Run> {
         self.unmake(ORIGIN);
         self.drain_runs().0
     }
 
     /// Loads the merge that was interrupted again.
-    pub(super) fn go_on(&mut self, case: &Case) {
+    pub(crate) fn go_on(&mut self, case: &Case) {
         let target = self.merge_target(case);
         self.make(ORIGIN, case.origin_sectors, target);
     }
 
     /// The runs of the merge that was begun, up to its end.
-    pub(super) fn merged_runs(&mut self) -> Vec<Run> {
+    pub(crate) fn merged_runs(&mut self) -> Vec<Run> {
         let deadline = Instant::now() + PATIENCE;
         let mut runs = Vec::new();
         loop {
@@ -171,15 +202,19 @@ impl Rig {
     }
 
     /// What the probes have missed since they were attached.
-    pub(super) fn dropped(&self) -> u64 {
-        let dropped = self.probe.dropped();
+    pub(crate) fn dropped(&mut self) -> u64 {
+        let dropped = self.probe().dropped();
         dropped.runs + dropped.merges + dropped.half_seen
+    }
+
+    fn probe(&mut self) -> &mut Probe {
+        self.probe.as_mut().expect("runs are asked for")
     }
 
     fn drain_runs(&mut self) -> (Vec<Run>, bool) {
         let cow = self.dev(COW);
         let (mut runs, mut ended) = (Vec::new(), false);
-        for event in self.probe.drain() {
+        for event in self.probe().drain() {
             match event.what {
                 What::Run(run) => {
                     assert_eq!(event.cow_dev, Some(cow), "a run of another merge");
@@ -197,7 +232,7 @@ impl Rig {
     }
 
     fn forget_events(&mut self) {
-        drop(self.probe.drain());
+        drop(self.probe().drain());
     }
 
     fn usage_of(&self, name: &str) -> Usage {
@@ -259,11 +294,6 @@ impl Drop for Rig {
             println!("clean-up of {name}: {removed} {:?}", nodes::forget(name, *dev));
         }
     }
-}
-
-/// The path of the device with the exceptions.
-pub(super) fn cow_path() -> PathBuf {
-    path(COW)
 }
 
 fn path(name: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use super::random::Random;
 /// Which device is written. Both make the exception: a write to the snapshot puts the new data on
 /// the COW device, one to the origin the old data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(crate) enum Door {
     Snapshot,
     Origin,
 }
@@ -25,21 +25,21 @@ enum Shape {
 
 /// One application write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Write {
-    pub(super) door: Door,
+pub(crate) struct Write {
+    pub(crate) door: Door,
     /// The first chunk.
-    pub(super) chunk: u64,
+    pub(crate) chunk: u64,
     /// How many.
-    pub(super) chunks: u64,
+    pub(crate) chunks: u64,
     /// Only the sectors in the middle.
-    pub(super) part: bool,
+    pub(crate) part: bool,
 }
 
 /// The longest write.
 const LONGEST_BYTES: u64 = 128 * 1024;
 
 /// Turns an order into the writes of one writer.
-pub(super) fn writes(random: &mut Random, order: &[u64], chunk_bytes: u64) -> Vec<Write> {
+pub(crate) fn writes(random: &mut Random, order: &[u64], chunk_bytes: u64) -> Vec<Write> {
     let door = random.pick(&[Door::Snapshot, Door::Snapshot, Door::Origin]);
     let shape = random.pick(&[Shape::Whole, Shape::Part, Shape::Long]);
     let longest = (LONGEST_BYTES / chunk_bytes).max(1);
@@ -61,24 +61,24 @@ pub(super) fn writes(random: &mut Random, order: &[u64], chunk_bytes: u64) -> Ve
 }
 
 /// Rising stretches, some `wanted` chunks in all.
-pub(super) fn sequential(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
+pub(crate) fn sequential(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
     let stretches = random.within(1, 5);
     (0..stretches).flat_map(|_| stretch(random, chunks, wanted / stretches)).collect()
 }
 
 /// Any chunks.
-pub(super) fn scattered(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
+pub(crate) fn scattered(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
     (0..wanted).map(|_| random.within(0, chunks)).collect()
 }
 
 /// Falling stretches.
-pub(super) fn descending(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
+pub(crate) fn descending(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
     let stretches = random.within(1, 4);
     (0..stretches).flat_map(|_| stretch(random, chunks, wanted / stretches).rev()).collect()
 }
 
 /// Two to four streams that take turns of one to eight chunks.
-pub(super) fn interleaved(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
+pub(crate) fn interleaved(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
     let streams = random.within(2, 5);
     let turn = random.within(1, 9);
     let length = wanted / streams;
@@ -92,7 +92,7 @@ pub(super) fn interleaved(random: &mut Random, chunks: u64, wanted: u64) -> Vec<
 }
 
 /// The same chunks more than once, the later times with others among them.
-pub(super) fn overwriting(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
+pub(crate) fn overwriting(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
     let mut order = sequential(random, chunks, wanted / 2);
     order.extend(scattered(random, chunks, wanted / 4));
     let again: Vec<u64> = order.iter().copied().filter(|_| random.once_in(2)).collect();
@@ -103,7 +103,7 @@ pub(super) fn overwriting(random: &mut Random, chunks: u64, wanted: u64) -> Vec<
 }
 
 /// All of `wanted` chunks, each once, in stretches of up to `longest` that mostly rise.
-pub(super) fn stretches(random: &mut Random, chunks: u64, wanted: u64, longest: u64) -> Vec<u64> {
+pub(crate) fn stretches(random: &mut Random, chunks: u64, wanted: u64, longest: u64) -> Vec<u64> {
     let mut cuts = vec![0];
     while let Some(&last) = cuts.last().filter(|last| **last < chunks) {
         cuts.push((last + random.within(1, longest + 1)).min(chunks));
@@ -119,7 +119,7 @@ pub(super) fn stretches(random: &mut Random, chunks: u64, wanted: u64, longest: 
 }
 
 /// Up to chunk 0, away from it, or it alone between others.
-pub(super) fn around_chunk_0(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
+pub(crate) fn around_chunk_0(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
     let length = (wanted / 2).clamp(1, chunks);
     let mut order = if random.once_in(2) { scattered(random, chunks, 8) } else { Vec::new() };
     match random.within(0, 4) {
@@ -133,7 +133,7 @@ pub(super) fn around_chunk_0(random: &mut Random, chunks: u64, wanted: u64) -> V
 }
 
 /// Up to the last chunk, or it before the others.
-pub(super) fn around_last_chunk(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
+pub(crate) fn around_last_chunk(random: &mut Random, chunks: u64, wanted: u64) -> Vec<u64> {
     let length = (wanted / 2).clamp(1, chunks);
     let mut order = if random.once_in(2) { sequential(random, chunks, wanted / 2) } else { vec![] };
     match random.within(0, 3) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::testbed::{Testbed, dmsetup, run};
 
 /// What is to go wrong.
-pub(super) enum Break {
+pub(crate) enum Break {
     /// Every read and write of these sectors.
     All { device: &'static str, sectors: Range<u64> },
     /// Every write of these sectors, and every flush of the device that has a cache.
@@ -15,13 +15,13 @@ pub(super) enum Break {
 
 impl Break {
     /// From now on; what is not broken answers after `delay_ms`.
-    pub(super) fn apply(&self, bed: &Testbed, delay_ms: u32) {
+    pub(crate) fn apply(&self, bed: &Testbed, delay_ms: u32) {
         let (Self::All { device, .. } | Self::Writes { device, .. }) = self;
         self.apply_to(&bed.dm(device), delay_ms);
     }
 
     /// The same for any device with one target over one disk.
-    pub(super) fn apply_to(&self, name: &str, delay_ms: u32) {
+    pub(crate) fn apply_to(&self, name: &str, delay_ms: u32) {
         let (Self::All { sectors, .. } | Self::Writes { sectors, .. }) = self;
         // Whatever it is now: the end is the second word, then come the disk and where it begins.
         let table = dmsetup(&["table", name]);
@@ -57,7 +57,7 @@ impl Break {
 }
 
 /// Swaps a device's table for one of several lines.
-pub(super) fn reload(device: &str, table: &str) {
+pub(crate) fn reload(device: &str, table: &str) {
     let file = format!("/tmp/{device}.table");
     std::fs::write(&file, table).unwrap();
     dmsetup(&["load", device, &file]);
@@ -67,13 +67,13 @@ pub(super) fn reload(device: &str, table: &str) {
 }
 
 /// A disk with a write cache: a loop device over a file.
-pub(super) struct LoopDisk {
-    pub(super) path: String,
+pub(crate) struct LoopDisk {
+    pub(crate) path: String,
     image: String,
 }
 
 impl LoopDisk {
-    pub(super) fn new(name: &str, mib: u64) -> Self {
+    pub(crate) fn new(name: &str, mib: u64) -> Self {
         run("modprobe", &["loop"]);
         let image = format!("/tmp/{name}.img");
         run("truncate", &["-s", &format!("{mib}M"), &image]);

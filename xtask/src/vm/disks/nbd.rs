@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::image::Image;
-use super::{Shared, lock};
+use super::{Asked, Shared, lock};
 
 const MAGIC: u64 = u64::from_be_bytes(*b"NBDMAGIC");
 const OPTION_MAGIC: u64 = u64::from_be_bytes(*b"IHAVEOPT");
@@ -40,6 +40,7 @@ const INVALID: u32 = 22;
 /// Serves one connection to its end, or to the power's.
 pub(super) fn serve(
     mut connection: UnixStream,
+    serial: &'static str,
     image: &Mutex<Image>,
     shared: &Shared,
 ) -> io::Result<()> {
@@ -52,7 +53,7 @@ pub(super) fn serve(
         if request.kind == DISCONNECT {
             break;
         }
-        if !answer(&mut connection, request, image, (shared, returns))? {
+        if !answer(&mut connection, request, (serial, image), (shared, returns))? {
             // Silence until QEMU is dead: were the connection closed, the guest would see errors,
             // and a disk without power reports none.
             io::copy(&mut connection, &mut io::sink())?;
@@ -137,7 +138,7 @@ impl Request {
 fn answer(
     to: &mut UnixStream,
     request: Request,
-    image: &Mutex<Image>,
+    (serial, image): (&'static str, &Mutex<Image>),
     (shared, returns): (&Shared, u64),
 ) -> io::Result<bool> {
     thread::sleep(Duration::from_nanos(shared.latency_ns.load(Ordering::Relaxed)));
@@ -147,8 +148,7 @@ fn answer(
     }
     let Request { kind, handle, at, length, data } = request;
     // The power may go when the request has been done, or has not, and was not answered.
-    let last =
-        shared.requests.fetch_add(1, Ordering::SeqCst) + 1 == shared.cut_in.load(Ordering::SeqCst);
+    let last = shared.is_last(serial, asked(kind));
     if last && kind == FLUSH {
         drop(power);
         shared.cut();
@@ -169,6 +169,15 @@ fn answer(
     reply.extend(read.unwrap_or_default());
     to.write_all(&reply)?;
     Ok(true)
+}
+
+fn asked(kind: u16) -> Option<Asked> {
+    match kind {
+        READ => Some(Asked::Read),
+        WRITE => Some(Asked::Write),
+        FLUSH => Some(Asked::Flush),
+        _ => None,
+    }
 }
 
 /// What was read, if it was a read; none where the request is no good.

@@ -34,6 +34,7 @@ pub(in crate::command::offline) async fn run_asleep(
     let [given] = &options.snapshots[..] else { return Ok(None) };
     let Some(names) = sleeping(&Host::read(control)?, given)? else { return Ok(None) };
     if options.offline.dry_run {
+        crate::command::offline::for_people(options)?;
         println!("{}", words::dry_run_asleep(&names));
         return Ok(Some(Exit::Done.into()));
     }
@@ -41,7 +42,7 @@ pub(in crate::command::offline) async fn run_asleep(
     let lvm = Lvm::find()?;
     lvm.activate(&names.vg, &names.origin)?;
     match awake(control, options, &lvm) {
-        Ok(Agreed::Yes(captured)) => merge(control, lvm, captured, options).await.map(Some),
+        Ok(Agreed::Yes(captured)) => merge(control, lvm, *captured, options).await.map(Some),
         Ok(Agreed::No(exit)) => {
             lvm.deactivate(&names.vg, &names.origin)?;
             Ok(Some(exit.into()))

@@ -133,7 +133,7 @@ mod tests {
         let other = volume("daily", "data", "wz--n-");
         let elsewhere = volume("x", "root", "wz--n-");
         alone(&[one.clone(), elsewhere.clone()], &names).unwrap();
-        here(&[one.clone()], &names).unwrap();
+        here(std::slice::from_ref(&one), &names).unwrap();
         let refusal = alone(&[one, elsewhere, other], &names).unwrap_err().to_string();
         assert!(refusal.contains("vg/daily") && !refusal.contains("vg/x"), "{refusal}");
         assert!(refusal.contains("merge-ctl start vg/snap"), "{refusal}");
