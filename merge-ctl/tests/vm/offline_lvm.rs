@@ -46,6 +46,13 @@ fn private_devices() -> usize {
     all.lines().filter(|uuid| uuid.starts_with("MERGECTL-")).count()
 }
 
+/// As an operator does; how many there were.
+fn remove_private_devices() -> usize {
+    let all = dmsetup(&["info", "-c", "--noheadings", "--separator", " ", "-o", "name,uuid"]);
+    let names = all.lines().filter_map(|line| line.split_once(" MERGECTL-"));
+    names.map(|(name, _)| dmsetup(&["remove", "--retry", name])).count()
+}
+
 /// Waits until the private devices have the names that lvm2 would give.
 fn until_it_copies(group: &VolumeGroup) {
     let names = [format!("{}-real", group.dm("data")), format!("{}-cow", group.dm("snap"))];
@@ -293,6 +300,7 @@ fn offline_lvm_killed_at_each_step_is_finished_by_lvm2_alone() {
     let group = VolumeGroup::empty("vgsteps");
     group.add_volume("data", 48);
     let mut seen = Vec::new();
+    let mut left = 0;
     for at in 0.. {
         group.add_snapshot("data", "snap", 24);
         group.write_to("snap", 100 + at as u64);
@@ -311,16 +319,15 @@ fn offline_lvm_killed_at_each_step_is_finished_by_lvm2_alone() {
         until("LVM dropping the snapshot", || !volumes_of(&group).contains("snap") && plain());
         assert!(group.content("data") == content, "the origin differs from the snapshot");
         kill_pollers();
+        left += remove_private_devices();
         let Some(step) = step else { break };
         seen.push(step);
     }
+    // Between making a device and opening it: nobody's way is barred by one that is left.
+    assert!((1..=6).contains(&left), "{left} devices were left");
     let count = |wanted| seen.iter().filter(|step| **step == wanted).count();
     assert!(count(Step::Create) == 2 && count(Step::Rename) == 2, "{seen:?}");
     assert!(count(Step::Child) > 5 && count(Step::Sync) > 0, "{seen:?}");
-    // What was killed between making a device and opening it is cleaned by the next run.
-    group.add_snapshot("data", "snap", 24);
-    merged(&[], &group.volume("snap"), 0);
-    assert_eq!(private_devices(), 0);
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn agree(
 ) -> anyhow::Result<Agreed> {
     let captured = fit::captured(control, host, plan, lvm, found_active)?;
     if options.offline.dry_run {
+        super::for_people(options)?;
         let text = words::dry_run(plan, &captured, &lvm.disks_of(&captured.names.vg)?);
         let mut out = io::stdout().lock();
         out.write_all(terminal::for_stdout(&text).as_bytes()).and_then(|()| out.flush())?;

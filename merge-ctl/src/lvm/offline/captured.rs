@@ -157,7 +157,7 @@ mod tests {
         assert!(below.private_uuid().ends_with("-real") && below.private_uuid().len() < 129);
         assert!(below.private_name().len() < 128 && below.private_name() != below.name);
         let own = Segment {
-            volume: "data00-0000-0000-0000-0000-0000-00000000".into(),
+            volume: "data00-0000-0000-0000-0000-0000-000000".into(),
             start: "0".into(),
             ranges: String::new(),
         };

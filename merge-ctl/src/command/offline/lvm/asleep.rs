@@ -34,6 +34,7 @@ pub(in crate::command::offline) async fn run_asleep(
     let [given] = &options.snapshots[..] else { return Ok(None) };
     let Some(names) = sleeping(&Host::read(control)?, given)? else { return Ok(None) };
     if options.offline.dry_run {
+        crate::command::offline::for_people(options)?;
         println!("{}", words::dry_run_asleep(&names));
         return Ok(Some(Exit::Done.into()));
     }
