@@ -221,7 +221,7 @@ pub(crate) struct Offline {
     ///
     /// The origin and the snapshot must be unused, and the origin has no other snapshots. Ctrl-C stops
     /// it; what is left is merged by the kernel then.
-    #[arg(long, conflicts_with_all = ["when_quiet", "lose_siblings"])]
+    #[arg(long, conflicts_with_all = ["when_quiet", "lose_siblings", "detach", "probes", "throttle", "write_latency", "floor"])]
     pub(crate) offline: bool,
     /// Read back all that was copied, and compare it, before the exceptions are cleared
     #[arg(long, requires = "offline")]

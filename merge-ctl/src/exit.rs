@@ -156,7 +156,9 @@ fn of_engine(error: &OfflineError) -> Exit {
             io::ErrorKind::NotFound => Exit::Usage,
             _ => Exit::Refused,
         },
-        OfflineError::NoStore(_) => Exit::Refused,
+        OfflineError::NoStore(_) | OfflineError::Same(_) | OfflineError::Blocks { .. } => {
+            Exit::Refused
+        }
         OfflineError::Store { source, .. } => match source {
             StoreError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::Missing
@@ -196,6 +198,22 @@ fn may_not_open(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offline_merge_that_failed_is_told_from_one_that_was_refused() {
+        let open =
+            |kind: io::ErrorKind| OfflineError::Open { path: "/dev/x".into(), source: kind.into() };
+        let exit = |error: OfflineError| of(&anyhow::Error::new(error).context("while merging"));
+        assert_eq!(exit(open(io::ErrorKind::ResourceBusy)), Exit::Refused);
+        assert_eq!(exit(open(io::ErrorKind::PermissionDenied)), Exit::Missing);
+        assert_eq!(exit(open(io::ErrorKind::NotFound)), Exit::Usage);
+        assert_eq!(exit(OfflineError::Same("x".to_owned())), Exit::Refused);
+        assert_eq!(exit(OfflineError::NoStore("x".to_owned())), Exit::Refused);
+        assert_eq!(exit(OfflineError::Invalid("x".to_owned())), Exit::Failed);
+        let (device, act) = ("x".to_owned(), merge_ctl::offline::Act::Write);
+        let (at, source) = (merge_ctl::units::Sectors(8), io::ErrorKind::StorageFull.into());
+        assert_eq!(exit(OfflineError::Io { device, act, at, source }), Exit::Failed);
+    }
 
     #[test]
     fn the_worst_is_what_somebody_has_to_look_at_first() {

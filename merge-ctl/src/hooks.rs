@@ -7,7 +7,7 @@
 
 use crate::human::printable;
 use crate::model::{Model, Stall, State};
-use crate::sample::{End, Fault, Owner};
+use crate::sample::{End, Fault, OfflineEnd};
 
 /// What a hook is run for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,17 +73,13 @@ pub fn lasting(model: &Model) -> Option<&Stall> {
 /// status that merge-ctl would end with now.
 pub fn facts(event: Event, model: &Model, exit: u8) -> Vec<(&'static str, String)> {
     let identity = &model.identity;
-    let owner = match identity.owner {
-        Owner::Lvm => "lvm",
-        Owner::DeviceMapper => "devicemapper",
-    };
     let cause = model.cause().map_or("", |cause| cause.code());
     let mut facts = vec![
         ("MERGE_CTL_EVENT", event.name().to_owned()),
         ("MERGE_CTL_ORIGIN", identity.origin_label.clone()),
         ("MERGE_CTL_ORIGIN_DM", identity.origin.clone()),
         ("MERGE_CTL_SNAPSHOT", identity.snapshot_label.clone().unwrap_or_default()),
-        ("MERGE_CTL_OWNER", owner.to_owned()),
+        ("MERGE_CTL_OWNER", identity.owner_code().to_owned()),
         ("MERGE_CTL_STATE", model.state.name().to_owned()),
         ("MERGE_CTL_CAUSE", cause.to_owned()),
         ("MERGE_CTL_ELAPSED_S", seconds(model.elapsed_ns)),
@@ -114,6 +110,11 @@ fn of_the_end(model: &Model) -> Vec<(&'static str, String)> {
         facts.push(("MERGE_CTL_FAULT", fault.map_or("unknown", Fault::code).to_owned()));
         facts.push(("MERGE_CTL_PHASE", fault.map_or("", |fault| fault.phase().name()).to_owned()));
         facts.push(("MERGE_CTL_ERRNO", errno.to_string()));
+    }
+    let offline = model.offline.as_ref();
+    if let Some(OfflineEnd::Failed(fault)) = offline.and_then(|offline| offline.end.as_ref()) {
+        facts.push(("MERGE_CTL_FAULT", fault.code.clone()));
+        facts.push(("MERGE_CTL_ERRNO", fault.errno.to_string()));
     }
     facts
 }

@@ -9,7 +9,7 @@ use crate::cost::TimeRange;
 use crate::plan::costs::{MergeCosts, middle_ns};
 use crate::plan::density::Density;
 use crate::plan::extents::Extents;
-use crate::plan::offline::Offline;
+use crate::plan::offline::{Circumstances, Offline};
 use crate::plan::replay::{Replay, replay_bytes};
 use crate::plan::siblings::{SiblingCount, SiblingFacts, SiblingPlan, sibling_chunks};
 use crate::plan::tally::{Tallied, Tally};
@@ -111,6 +111,8 @@ pub fn plan<S: Source, T: Source>(
     let cow = Sectors(subject.cow_bytes / SECTOR_BYTES);
     let work = tallied.work(store.layout().chunk_size().bytes());
     let time = known.map(|costs| whole_time(costs, work, &found.siblings));
+    let circumstances =
+        Circumstances { merging: subject.merging, siblings: !found.siblings.is_empty() };
     let plan = Plan {
         work,
         sizes: timed_sizes(&tallied, work, known),
@@ -118,7 +120,7 @@ pub fn plan<S: Source, T: Source>(
         time,
         single_time: known.map(|costs| whole_time(costs, work.single(), &found.siblings)),
         siblings: found.siblings,
-        offline: Some(Offline::new(work, found.extents, known, time)),
+        offline: Some(Offline::new(work, found.extents, known, time, circumstances)),
         chunk_sizes: found.replay.map_or_else(Vec::new, |replay| replay.rows(&tallied, cow, known)),
         density: first.density,
         not_searched: first.survey.not_searched_for_duplicates,

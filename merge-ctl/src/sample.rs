@@ -3,11 +3,15 @@
 //! Nothing here is computed from two instants: counters are cumulative as they were read. A
 //! recorded stream of samples, replayed, gives the same model bit for bit.
 
+mod offline;
+
 use serde::{Deserialize, Serialize};
 
 use crate::store::{self, Segment};
 use crate::throttle::Throttling;
 use crate::units::{ChunkSize, DeviceNumber, Sectors};
+
+pub use offline::{OfflineEnd, OfflineFacts, OfflineFault, OfflineTerms};
 
 /// What stays the same while a merge is watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +48,9 @@ pub struct MergeIdentity {
     pub kernel: String,
     /// What the probes can see here.
     pub probes: ProbeReport,
+    /// What was agreed for an offline merge; none where the kernel merges.
+    #[serde(default)]
+    pub offline: Option<OfflineTerms>,
 }
 
 /// Who owns a volume, and so who has to finish its merge.
@@ -54,6 +61,18 @@ pub enum Owner {
     DeviceMapper,
     /// LVM: lvm2 finishes it.
     Lvm,
+}
+
+impl MergeIdentity {
+    /// Who owns the volume, in a word that never changes; `image` where there is no device-mapper
+    /// around it.
+    pub fn owner_code(&self) -> &'static str {
+        match (self.owner, &self.offline) {
+            (_, Some(OfflineTerms { images: true, .. })) => "image",
+            (Owner::Lvm, _) => "lvm",
+            (Owner::DeviceMapper, _) => "devicemapper",
+        }
+    }
 }
 
 /// How much of a merge the probes can see, from all to nothing.
@@ -114,6 +133,9 @@ pub struct Sample {
     pub disks: Option<Disks>,
     /// What the probes lost since they were attached.
     pub dropped: Dropped,
+    /// What merge-ctl's own engine says; none where the kernel merges.
+    #[serde(default)]
+    pub offline: Option<OfflineFacts>,
 }
 
 /// What became of reading the exception store, once, from its beginning to its end.
@@ -215,6 +237,8 @@ pub enum KernelView {
     Invalid,
     /// LVM has recorded the merge and begins it at the next activation of the volume.
     Scheduled,
+    /// It is not asked: merge-ctl's own engine merges, offline.
+    NotAsked,
     /// The device carries another target now, or is gone.
     NotMerging {
         /// The kind of target that it carries; none where the device is gone.

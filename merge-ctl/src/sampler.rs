@@ -13,6 +13,7 @@
 mod identity;
 mod merge;
 mod next_runs;
+pub mod offline;
 mod read_times;
 mod store;
 

@@ -21,6 +21,9 @@ pub enum State {
     Stalled,
     /// A device is suspended: nothing moves until it is resumed.
     Suspended,
+    /// An offline merge was told to stop: nothing is off the store, and the kernel, or another
+    /// offline merge, can merge it all.
+    Stopped,
     /// All is merged, and the merge target still in place.
     DoneNotFinished,
     /// All is merged, and the plain table is taking the merge target's place.
@@ -39,7 +42,7 @@ pub enum State {
 
 impl State {
     /// All there are, in the order in which a merge may pass them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Found,
         Self::Ready,
         Self::Scheduled,
@@ -47,6 +50,7 @@ impl State {
         Self::Merging,
         Self::Stalled,
         Self::Suspended,
+        Self::Stopped,
         Self::DoneNotFinished,
         Self::Finishing,
         Self::Finished,
@@ -66,6 +70,7 @@ impl State {
             Self::Merging => "merging",
             Self::Stalled => "stalled",
             Self::Suspended => "suspended",
+            Self::Stopped => "stopped",
             Self::DoneNotFinished => "done-not-finished",
             Self::Finishing => "finishing",
             Self::Finished => "finished",

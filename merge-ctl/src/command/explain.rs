@@ -112,7 +112,7 @@ fn of_snapshot(subject: &Subject, devices: Option<&Devices>) -> anyhow::Result<F
         Content::New => Some(Outlook::EMPTY),
         Content::Store(store) => runs(&store, None)?,
     };
-    Ok(outlook(&runs.unwrap_or(Outlook::EMPTY)))
+    Ok(outlook::before(&runs.unwrap_or(Outlook::EMPTY)))
 }
 
 /// The origin that LVM will merge this snapshot into at its next activation. Where lvm2 cannot be

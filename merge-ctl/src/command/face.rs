@@ -81,7 +81,8 @@ impl Face {
     pub(crate) fn tell(&mut self, words: &str) {
         match self {
             Self::Tui(dashboard) => dashboard.set_notice(words),
-            Self::Lines(_) => eprintln!("merge-ctl: {words}"),
+            // Nobody may read it any more, and what is told must not end what it tells of.
+            Self::Lines(_) => terminal::tell(words),
         }
     }
 
@@ -202,7 +203,7 @@ impl Lines {
         }
         let next = [advice::next(model), advice::come_back(model).unwrap_or_default()];
         for line in next.iter().filter(|line| !line.is_empty()) {
-            eprintln!("merge-ctl: {line}");
+            terminal::tell(line);
         }
         print_block(&json::summary(model))
     }

@@ -78,6 +78,20 @@ impl Followed {
         }
     }
 
+    /// A merge that no [`Watch`] knows: an offline one, which nobody else acts on.
+    pub(crate) fn offline(model: Model) -> Self {
+        Self {
+            place: 0,
+            model,
+            finisher: None,
+            companions: Vec::new(),
+            first_runs: Vec::new(),
+            done_since: None,
+            is_over: false,
+            failure: None,
+        }
+    }
+
     /// Says who finishes it.
     pub(crate) fn finished_by(self, finisher: Box<dyn Finisher>) -> Self {
         Self { finisher: Some(finisher), ..self }

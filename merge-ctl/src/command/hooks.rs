@@ -21,7 +21,7 @@ use merge_ctl::model::Model;
 use merge_ctl::state_dir;
 use rustix::fs::{Access, OFlags};
 
-use super::followed;
+use super::{followed, terminal};
 use crate::cli::HookOptions;
 
 /// So many hooks run at once; who comes later waits for a place.
@@ -156,7 +156,7 @@ impl Hooks {
         self.news
             .extend(lost.map(|call| format!("{} was not started: too many run", call.label())));
         for line in self.news() {
-            eprintln!("merge-ctl: {line}");
+            terminal::tell(&line);
         }
     }
 

@@ -33,7 +33,7 @@ use crate::exit::{self, Exit, Usage};
 
 /// How often the kernel is asked for the status. Asking takes the snapshot's lock for writing, so
 /// it must not be often; the probes tell an end at once.
-const SAMPLE_EVERY: Duration = Duration::from_millis(200);
+pub(crate) const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 
 /// Signals that ask us to leave.
 pub(crate) struct LeaveSignals {
@@ -294,7 +294,8 @@ pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn every(period: Duration) -> Interval {
+/// A ticker that makes up for no tick that it has missed.
+pub(crate) fn every(period: Duration) -> Interval {
     let mut ticker = interval(period);
     // After a slow sample the next one waits for its turn, it does not make up for lost ones.
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);

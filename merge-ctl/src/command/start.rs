@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use merge_ctl::dm::{Control, Host, SnapshotStatus, Usage};
 use merge_ctl::harmless::{argument, printable};
+use merge_ctl::merge::journal::intent::Intent;
 use merge_ctl::merge::preflight::Plan;
 use merge_ctl::probe::Probe;
 use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
@@ -68,10 +69,11 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
     }
     let mut parts = (control, Probe::attach(live::probe_options(&options.live)));
     let mut quiet = QuietWait::asked_for(&options.quiet, &options.live, output);
+    let mut intents = Vec::new();
     loop {
         if let Some(quiet) = &mut quiet
             && let Some(exit) =
-                until_quiet(quiet, &mut parts, options, &mut signals, teller).await?
+                until_quiet(quiet, &mut parts, options, &mut intents, &mut signals, teller).await?
         {
             return Ok(exit.into());
         }
@@ -96,7 +98,8 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
         for note in plans.iter().flat_map(|plan| &plan.notes).filter(|note| !read.contains(*note)) {
             terminal::tell(note);
         }
-        return merge(options, output, &plans, watch, ready, signals, teller).await;
+        let prepared = Prepared { watch, ready, intents };
+        return merge(options, output, &plans, prepared, signals, teller).await;
     }
 }
 
@@ -141,11 +144,15 @@ async fn until_quiet(
     quiet: &mut QuietWait,
     (control, probe): &mut (Control, Probe),
     options: &Start,
+    intents: &mut Vec<Intent>,
     signals: &mut LeaveSignals,
     teller: &mut Teller,
 ) -> anyhow::Result<Option<Exit>> {
     let host = plans::settled_host(control, &options.snapshots)?;
     let plans = plans::quick(&host, &options.snapshots)?;
+    if intents.is_empty() {
+        *intents = announce(&plans)?;
+    }
     teller.tell_last(News::Waits);
     match quiet.wait(control, probe, &plans, signals).await? {
         Waited::GoOn => Ok(None),
@@ -160,17 +167,32 @@ async fn until_quiet(
     }
 }
 
+/// Tells whoever waits for these merges that they are going to begin.
+fn announce(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Intent>> {
+    let announce = |plan: &Plan<'_>| Intent::announce(&plan.origin.info.name);
+    let intents = plans.iter().map(announce).collect::<io::Result<_>>();
+    intents.context("cannot make known that a merge is to begin")
+}
+
+/// What is there before the first merge begins.
+struct Prepared {
+    watch: Watch,
+    ready: Vec<Followed>,
+    intents: Vec<Intent>,
+}
+
 /// Begins the merges and shows them.
 async fn merge(
     options: &Start,
     output: Output,
     plans: &[Plan<'_>],
-    mut watch: Watch,
-    ready: Vec<Followed>,
+    Prepared { mut watch, ready, intents }: Prepared,
     mut signals: LeaveSignals,
     teller: &mut Teller,
 ) -> anyhow::Result<ExitCode> {
     let beginning = begin_all(plans, ready, &mut watch, &mut signals).await;
+    // What was begun can be seen; what was not is not going to be.
+    drop(intents);
     if beginning.begun.is_empty()
         && let Some(error) = beginning.failure
     {

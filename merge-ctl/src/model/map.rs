@@ -62,11 +62,25 @@ impl OriginMap {
         }
     }
 
+    /// An offline merge goes through the origin from its beginning: all before `chunk` is merged,
+    /// and what goes on goes on behind it.
+    pub(crate) fn reach(&mut self, chunk: u64) {
+        let frontier = chunk / self.chunks_per_cell.max(1);
+        for (place, cell) in (0..).zip(&mut self.cells) {
+            cell.merging = u32::from(place == frontier && cell.to_do.is_some_and(|left| left > 0));
+            if place < frontier {
+                cell.merged += cell.to_do.unwrap_or(0);
+                cell.to_do = cell.to_do.map(|_| 0);
+            }
+        }
+    }
+
     /// All that was to do is done.
     pub(super) fn complete(&mut self) {
         for cell in &mut self.cells {
             cell.merged += cell.to_do.unwrap_or(0);
             cell.to_do = cell.to_do.map(|_| 0);
+            cell.merging = 0;
         }
     }
 
@@ -133,6 +147,22 @@ mod tests {
         map.complete();
         assert_eq!(map.cells[0], MapCell { merged: 10, merging: 0, to_do: Some(0) });
     }
+
+    #[test]
+    fn all_before_the_frontier_of_an_offline_merge_is_merged_also_where_the_store_comes_late() {
+        let mut map = map(10, 3);
+        map.reach(12);
+        let picture = StorePicture { cells: vec![7, 5, 3], ..StorePicture::default() };
+        map.take_store(&picture, &VecDeque::new());
+        map.reach(15);
+        map.reach(15);
+        assert_eq!(map.cells[0], MapCell { merged: 7, merging: 0, to_do: Some(0) });
+        assert_eq!(map.cells[1], MapCell { merged: 0, merging: 1, to_do: Some(5) });
+        assert_eq!(map.cells[2], MapCell { merged: 0, merging: 0, to_do: Some(3) });
+        map.complete();
+        assert_eq!(map.cells[1], MapCell { merged: 5, merging: 0, to_do: Some(0) });
+    }
+
     #[test]
     fn a_store_that_comes_late_counts_what_was_left_when_it_was_read() {
         let run = |old_chunk, finished_ns| Run {

@@ -8,6 +8,7 @@ mod disks;
 mod estimate;
 mod latency;
 mod map;
+pub mod offline;
 mod phases;
 mod progress;
 mod rate;
@@ -28,6 +29,7 @@ pub use disks::{DiskPair, DiskTimes, DiskUse, OpUse};
 pub use estimate::Ahead;
 pub use latency::{Latencies, Latency};
 pub use map::{MapCell, OriginMap};
+pub use offline::{Offline, StageTime};
 pub use phases::{PhaseTime, Phases, RunCount};
 pub use progress::Progress;
 pub use rate::Rate;
@@ -39,6 +41,7 @@ pub use writers::Writer;
 pub use writes::{Relation, Write, Writes};
 
 use crate::cost::TimeRange;
+use crate::offline::meter::Stage;
 use crate::sample::{
     CurrentRun, Dropped, End, MergeIdentity, ProbeTier, Run, Sample, StorePicture, StoreView,
 };
@@ -112,6 +115,8 @@ pub struct Model {
     pub throttling: Option<Throttling>,
     /// What the probes lost.
     pub dropped: Dropped,
+    /// What merge-ctl's own engine does; none where the kernel merges.
+    pub offline: Option<Offline>,
     /// What is remembered of the samples before, to make rates of.
     pub(crate) memory: Memory,
 }
@@ -155,7 +160,7 @@ impl Model {
 
     /// The model at the first sample. What waits for `stall_after_ns` is a stall.
     pub fn first(identity: MergeIdentity, sample: &Sample, stall_after_ns: u64) -> Self {
-        let initial_bytes = progress::left_bytes(sample).unwrap_or(0);
+        let initial_bytes = progress::left_bytes(sample, &identity).unwrap_or(0);
         let start = Point { at_ns: sample.at_ns, ..Point::default() };
         let memory = Memory {
             start_ns: sample.at_ns,
@@ -191,6 +196,7 @@ impl Model {
             throttle_percent: None,
             throttling: None,
             dropped: Dropped::default(),
+            offline: None,
             memory,
             identity,
         };
@@ -219,6 +225,7 @@ impl Model {
         self.dropped = sample.dropped;
         self.end = sample.end.clone().or(self.end.take());
         self.current = if self.state.is_over() { None } else { sample.current.clone() };
+        self.take_engine(sample);
         self.take_store(sample);
         self.take_runs(sample);
         self.take_progress(sample);
@@ -233,10 +240,22 @@ impl Model {
         self.findings = causes::of(self);
     }
 
+    fn take_engine(&mut self, sample: &Sample) {
+        let Some(facts) = &sample.offline else { return };
+        let offline = Offline::of(facts);
+        let moves = |offline: &Offline| (offline.stage, offline.figures());
+        if self.offline.as_ref().map(moves) != Some(moves(&offline)) {
+            self.memory.stalls.last_progress_ns = sample.at_ns;
+        }
+        self.offline = Some(offline);
+    }
+
     fn take_store(&mut self, sample: &Sample) {
         let Some(store) = &sample.store else { return };
-        let seen = Seen { runs: self.totals.runs, recent: &self.recent_runs };
-        self.memory.estimator.take_store(store, &seen);
+        if self.offline.is_none() {
+            let seen = Seen { runs: self.totals.runs, recent: &self.recent_runs };
+            self.memory.estimator.take_store(store, &seen);
+        }
         self.store_unread = match store {
             StoreView::Reading => Some("the exception store is still being read".to_owned()),
             StoreView::Unread { why } => Some(why.clone()),
@@ -265,7 +284,7 @@ impl Model {
     }
 
     fn take_progress(&mut self, sample: &Sample) {
-        let left_bytes = match (self.state, progress::left_bytes(sample)) {
+        let left_bytes = match (self.state, progress::left_bytes(sample, &self.identity)) {
             (State::DoneNotFinished | State::Finished, _) => 0,
             (_, left_bytes) => left_bytes.unwrap_or(self.progress.left_bytes),
         };
@@ -273,12 +292,24 @@ impl Model {
             self.memory.stalls.last_progress_ns = sample.at_ns;
         }
         self.progress.left_bytes = left_bytes;
-        if left_bytes == 0 {
+        if let Some(offline) = &self.offline {
+            // How much there is, it learns only once it has read the exceptions.
+            self.progress.initial_bytes = offline.total_bytes;
+            if offline.stage > Stage::Copying {
+                self.map.complete();
+            } else {
+                self.map.reach(offline.frontier_bytes / self.identity.chunk_size.bytes());
+            }
+        }
+        if left_bytes == 0 && self.offline.is_none() {
             self.map.complete();
         }
         let point = Point {
             at_ns: sample.at_ns,
-            merged_bytes: self.progress.merged_bytes(),
+            merged_bytes: match &self.offline {
+                Some(offline) => offline.moved_bytes(),
+                None => self.progress.merged_bytes(),
+            },
             runs: self.totals.runs,
         };
         let sees_runs = self.sees_runs();
@@ -287,6 +318,9 @@ impl Model {
     }
 
     fn take_upcoming(&mut self, sample: &Sample) {
+        if self.offline.is_some() {
+            return;
+        }
         let chunk_bytes = self.identity.chunk_size.bytes();
         let left = self.progress.left_bytes / chunk_bytes;
         let queue = &mut self.memory.next_runs;
@@ -319,6 +353,11 @@ impl Model {
     }
 
     fn take_estimate(&mut self) {
+        if let Some(offline) = &self.offline {
+            let left = offline.time_left(self.identity.offline, self.memory.window.recent());
+            self.left = left.filter(|_| self.state == State::Merging);
+            return;
+        }
         let chunk_bytes = self.identity.chunk_size.bytes();
         let now = Now {
             at_ns: self.now_ns,

@@ -1,6 +1,7 @@
 //! Work done and left.
 
-use crate::sample::{KernelView, Sample};
+use super::offline;
+use crate::sample::{KernelView, MergeIdentity, Sample};
 
 /// Work done and left, in bytes of exceptions. Not the COW's fill, which counts metadata.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,11 +28,14 @@ impl Progress {
     }
 }
 
-/// What the kernel still has to merge; none where its status does not tell.
+/// What there is still to merge; none where neither the kernel's status nor the engine tells.
 ///
 /// Once a snapshot merges, the kernel keeps `allocated - metadata` at exactly the exceptions that
 /// are left (`drivers/md/dm-snap-persistent.c`, `persistent_commit_merge`).
-pub(super) fn left_bytes(sample: &Sample) -> Option<u64> {
+pub(super) fn left_bytes(sample: &Sample, identity: &MergeIdentity) -> Option<u64> {
+    if let Some(facts) = &sample.offline {
+        return offline::left_bytes(facts, identity.offline);
+    }
     match sample.kernel {
         KernelView::Merging { allocated, metadata, .. } => {
             Some(allocated.saturating_sub(metadata).bytes())

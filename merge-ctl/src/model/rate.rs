@@ -106,6 +106,11 @@ impl Window {
         (bytes / seconds, runs / seconds)
     }
 
+    /// Bytes a second over the last half minute; 0 where nothing is known.
+    pub(super) fn recent(&self) -> f64 {
+        self.rate_over(RECENT_NS).0
+    }
+
     /// Time left where the run list is not known: around what the recent rate and what the rate of
     /// the whole merge promise.
     pub(super) fn time_left(&self, progress: &Progress) -> Option<TimeRange> {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Model, State, Writes, writers};
 use crate::human;
+use crate::offline::meter::Stage;
 use crate::sample::{CurrentRun, Phase};
 
 /// Something that waited for longer than the threshold.
@@ -33,6 +34,8 @@ impl Stall {
 pub enum StallCause {
     /// A run stays in this phase.
     Phase(Phase),
+    /// An offline merge stays in this stage, and its figures as they are.
+    Stage(Stage),
     /// The origin is suspended.
     Suspended,
     /// Nothing is merged, and no probe can say why.
@@ -44,6 +47,7 @@ impl StallCause {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Phase(phase) => phase.name(),
+            Self::Stage(stage) => stage.name(),
             Self::Suspended => "suspended",
             Self::NoProgress => "no-progress",
         }
@@ -73,6 +77,11 @@ impl StallWatch {
             return Some((StallCause::Suspended, since_ns));
         }
         self.suspended_since_ns = None;
+        if let Some(offline) = &model.offline {
+            let since_ns = self.last_progress_ns;
+            let works = model.state == State::Merging;
+            return works.then_some((StallCause::Stage(offline.stage), since_ns));
+        }
         match &model.current {
             _ if model.state != State::Merging => None,
             Some(run) => Some((StallCause::Phase(run.phase), run.phase_started_ns)),
@@ -110,6 +119,9 @@ impl StallWatch {
 }
 
 fn detail(cause: StallCause, model: &Model) -> String {
+    if let StallCause::Stage(stage) = cause {
+        return stage_detail(stage, &model.identity.origin_label, &model.identity.cow_label);
+    }
     if let Some(label) = suspended_below(model) {
         return format!("{label} is suspended: nothing goes on until it is resumed");
     }
@@ -119,6 +131,18 @@ fn detail(cause: StallCause, model: &Model) -> String {
         }
         (StallCause::Phase(phase), Some(run)) => phase_detail(phase, run, model),
         _ => unseen_detail(model),
+    }
+}
+
+/// For what an offline merge waits in a stage.
+fn stage_detail(stage: Stage, origin: &str, cow: &str) -> String {
+    match stage {
+        Stage::Reading => format!("waiting for reads of the exceptions on {cow}"),
+        Stage::Copying => format!("waiting for reads of {cow} or writes to {origin}"),
+        Stage::Verifying => format!("waiting for reads of {cow} or {origin}"),
+        Stage::Flushing => format!("waiting until {origin} has all on stable storage"),
+        Stage::Clearing => format!("waiting for writes of metadata to {cow}"),
+        Stage::Done => "waiting for nothing: all is merged".to_owned(),
     }
 }
 

@@ -1,12 +1,15 @@
 //! Where a merge is, decided from what the kernel and the probes say.
 
-use crate::sample::{End, KernelView, Owner, Sample};
+use crate::sample::{End, KernelView, OfflineEnd, Owner, Sample};
 pub use crate::state::State;
 use crate::units::Sectors;
 
 impl State {
     /// The state at one sample. `was_done`: whether all was merged at an earlier one.
     pub(super) fn at(sample: &Sample, owner: Owner, was_done: bool) -> Self {
+        if let Some(offline) = &sample.offline {
+            return Self::of_engine(offline.end.as_ref());
+        }
         let probe_says_done = matches!(sample.end, Some(End::Done { .. }));
         match &sample.kernel {
             // A merge target that has not been given its exceptions yet shows zeroes.
@@ -31,7 +34,18 @@ impl State {
             }
             KernelView::NotMerging { .. } if was_done || probe_says_done => Self::Finished,
             KernelView::NotMerging { .. } => Self::Gone,
-            KernelView::Unknown { .. } => Self::Unknown,
+            KernelView::Unknown { .. } | KernelView::NotAsked => Self::Unknown,
+        }
+    }
+
+    /// The state of an offline merge.
+    const fn of_engine(end: Option<&OfflineEnd>) -> Self {
+        match end {
+            None => Self::Merging,
+            Some(OfflineEnd::Merged) => Self::DoneNotFinished,
+            Some(OfflineEnd::Finished) => Self::Finished,
+            Some(OfflineEnd::Stopped) => Self::Stopped,
+            Some(OfflineEnd::Failed(_)) => Self::Failed,
         }
     }
 }

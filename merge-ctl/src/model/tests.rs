@@ -24,6 +24,7 @@ pub(super) fn identity(owner: Owner, tier: ProbeTier) -> MergeIdentity {
         siblings: Vec::new(),
         kernel: "6.1.0".to_owned(),
         probes: ProbeReport { tier, missing: Vec::new() },
+        offline: None,
     }
 }
 
@@ -48,6 +49,7 @@ pub(super) fn sample(at_s: u64, left_chunks: u64) -> Sample {
         throttling: None,
         disks: None,
         dropped: Dropped::default(),
+        offline: None,
     }
 }
 

@@ -54,6 +54,22 @@ pub enum OfflineError {
     /// It says of itself that it must not be used.
     #[error("the exceptions on {0} are invalid: the kernel had given the snapshot up")]
     Invalid(String),
+    /// The origin and the COW device are one and the same.
+    #[error("{0} is given as the origin and as the COW device")]
+    Same(String),
+    /// Chunks are too small for the origin.
+    #[error(
+        "{origin} reads and writes {block_bytes} bytes at once, and the snapshot's chunks have only \
+         {chunk_bytes}"
+    )]
+    Blocks {
+        /// The origin.
+        origin: String,
+        /// The larger logical block size of both devices.
+        block_bytes: u32,
+        /// The chunk size.
+        chunk_bytes: u64,
+    },
     /// A request failed.
     #[error("{device} could not be {act} at sector {sector}", sector = .at.0)]
     Io {

@@ -5,10 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// What it does, one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Reads the exceptions.
+    #[default]
     Reading,
     /// Copies chunks.
     Copying,
@@ -26,6 +30,18 @@ impl Stage {
     /// All that take time.
     pub const ALL: [Self; 5] =
         [Self::Reading, Self::Copying, Self::Verifying, Self::Flushing, Self::Clearing];
+
+    /// The stage's word, for people and for JSON. Never changes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Copying => "copying",
+            Self::Verifying => "verifying",
+            Self::Flushing => "flushing",
+            Self::Clearing => "clearing",
+            Self::Done => "done",
+        }
+    }
 }
 
 /// See the module.
@@ -49,7 +65,8 @@ struct Entered {
 }
 
 /// All figures at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Reading {
     /// What it does.
     pub stage: Stage,

@@ -11,19 +11,30 @@
 //! that somebody else holds. Who may use the engine, and in which order things around it must
 //! happen, is not decided here.
 
+mod batch;
+mod budget;
 mod clear;
 mod copy;
+mod engine;
 mod error;
+mod limit;
 pub mod meter;
 pub mod options;
+mod order;
+mod pump;
+mod queue;
 pub mod target;
+mod threads;
+mod uring;
+mod window;
 
 use std::time::Duration;
 
+use self::budget::Budget;
 use self::meter::{Meter, Stage};
-use crate::store::{Opened, Store};
 use crate::units::Sectors;
 
+pub use self::budget::LEAST_MEMORY_BYTES;
 pub use self::error::{Act, OfflineError};
 pub use self::options::Options;
 pub use self::target::Target;
@@ -68,33 +79,16 @@ pub struct Merged {
 /// [`OfflineError`]. Nothing was cleared that was not copied: the same can be tried again, and the
 /// kernel can merge the rest.
 pub fn merge(devices: &Devices, options: &Options, meter: &Meter) -> Result<Outcome, OfflineError> {
-    let unreadable = |source| OfflineError::Store { cow: devices.cow.label().to_owned(), source };
-    meter.enter(Stage::Reading);
-    let store = match Store::open(&devices.cow, Some(devices.origin.size())).map_err(unreadable)? {
-        Opened::Usable(store) => store,
-        Opened::New => return Err(OfflineError::NoStore(devices.cow.label().to_owned())),
-        Opened::Invalid => return Err(OfflineError::Invalid(devices.cow.label().to_owned())),
+    let queue = |devices: &Devices, slots, requests| {
+        engine::queue(options.backend, devices, slots, requests)
     };
-    let survey = store.survey(|_| ()).map_err(unreadable)?;
-    let bytes = survey.exceptions * store.layout().chunk_size().bytes();
-    meter.found(survey.exceptions, bytes);
-    if !copy::copy(devices, &store, options, meter)? {
-        return Ok(Outcome::Stopped);
-    }
-    meter.enter(Stage::Flushing);
-    devices.origin.flush()?;
-    meter.enter(Stage::Clearing);
-    let areas = clear::clear(&devices.cow, store.layout(), survey.end, meter)?;
-    meter.enter(Stage::Done);
-    Ok(Outcome::Merged(Merged {
-        exceptions: survey.exceptions,
-        bytes,
-        areas,
-        stages: meter.times(),
-    }))
+    engine::merge(devices, options, Budget::of(options), &queue, meter)
 }
 
 /// The whole of a device or file, where a part of it is meant.
 fn sectors_of(bytes: u64) -> Sectors {
     Sectors(bytes / crate::units::SECTOR_BYTES)
 }
+
+#[cfg(test)]
+mod tests;

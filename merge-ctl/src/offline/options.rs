@@ -5,13 +5,14 @@ use std::num::NonZeroU64;
 /// What may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Memory for the list of exceptions and the buffers together, in bytes.
+    /// Memory for the list of exceptions, the search for duplicates and the buffers together, in
+    /// bytes. Less than [`super::LEAST_MEMORY_BYTES`] counts as that.
     pub memory_bytes: u64,
-    /// How many requests may be under way at once.
+    /// How many requests may be under way at once: 1 to 4096.
     pub requests: u32,
     /// Read back all that was copied, and compare it, before the metadata is touched.
     pub verify: bool,
-    /// How many bytes a second may be copied; none for as many as go.
+    /// How many bytes a second may be copied, and then compared; none for as many as go.
     pub bandwidth_bytes: Option<NonZeroU64>,
     /// How requests are made.
     pub backend: Backend,

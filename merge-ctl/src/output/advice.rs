@@ -40,7 +40,7 @@ pub fn first(model: &Model) -> String {
 
 /// How to come back to a merge that goes on, and what will be left to do at its end.
 pub fn come_back(model: &Model) -> Option<String> {
-    if model.state.is_over() || model.state == State::Scheduled {
+    if model.state.is_over() || model.state == State::Scheduled || model.offline.is_some() {
         return None;
     }
     let name = argument(&model.identity.origin_label);

@@ -1,16 +1,20 @@
 //! Models made by hand, for the tests of what is shown: believable ones, and one of nasty values.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::time::Duration;
 
 use crate::cost::TimeRange;
 use crate::model::{
-    Ahead, Announcement, DiskPair, DiskTimes, DiskUse, Latencies, Latency, MapCell, Model, OpUse,
-    OriginMap, PhaseTime, Phases, Progress, Rate, Relation, RunCount, RunSizeBucket, RunSizes,
-    Stall, StallCause, State, Totals, Upcoming, UpcomingRun, Write, Writer, Writes, causes,
+    Ahead, Announcement, DiskPair, DiskTimes, DiskUse, Latencies, Latency, MapCell, Model, Offline,
+    OpUse, OriginMap, PhaseTime, Phases, Progress, Rate, Relation, RunCount, RunSizeBucket,
+    RunSizes, Stall, StallCause, State, Totals, Upcoming, UpcomingRun, Write, Writer, Writes,
+    causes,
 };
+use crate::offline::meter::{Reading, Stage};
 use crate::sample::{
-    CurrentRun, Dropped, End, Fault, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport,
-    ProbeTier, Run, ToldBy,
+    CurrentRun, Dropped, End, Fault, KernelInFlight, MergeIdentity, OfflineEnd, OfflineFacts,
+    OfflineFault, OfflineTerms, Owner, Phase, ProbeReport, ProbeTier, Run, ToldBy,
 };
 use crate::units::{ChunkSize, DeviceNumber, Sectors};
 
@@ -35,6 +39,7 @@ fn identity() -> MergeIdentity {
         siblings: Vec::new(),
         kernel: "6.1.0-40-amd64".to_owned(),
         probes: ProbeReport { tier: ProbeTier::Full, missing: Vec::new() },
+        offline: None,
     }
 }
 
@@ -197,6 +202,7 @@ pub(crate) fn merging() -> Model {
         throttle_percent: Some(100),
         throttling: None,
         dropped: Dropped::default(),
+        offline: None,
         memory: Default::default(),
     })
 }
@@ -471,5 +477,131 @@ pub(crate) fn empty() -> Model {
     model.map = OriginMap::default();
     model.state = State::Unknown;
     model.throttle_percent = None;
+    explained(model)
+}
+
+/// An offline merge of a logical volume with everything asked for, in the midst of its copying.
+pub(crate) fn offline() -> Model {
+    let terms = OfflineTerms {
+        images: false,
+        verify: true,
+        bandwidth_bytes: None,
+        requests: 64,
+        memory_bytes: 256 << 20,
+    };
+    offline_at(terms, &facts(Stage::Copying, [1_400, 31_900, 0, 0, 0]))
+}
+
+/// The same on images, as fast as it is let.
+pub(crate) fn offline_limited() -> Model {
+    let terms = OfflineTerms {
+        images: true,
+        verify: false,
+        bandwidth_bytes: NonZeroU64::new(100 << 20),
+        requests: 64,
+        memory_bytes: 256 << 20,
+    };
+    let mut model = offline_at(terms, &facts(Stage::Copying, [1_400, 75_000, 0, 0, 0]));
+    model.rate.bytes_per_s = 104_600_000.0;
+    model.identity.owner = Owner::DeviceMapper;
+    (model.identity.origin_label, model.identity.snapshot_label) = ("/srv/origin.img".into(), None);
+    model.identity.cow_label = "/srv/cow.img".into();
+    explained(model)
+}
+
+/// Somebody has pressed `q`.
+pub(crate) fn offline_stopping() -> Model {
+    let model = offline();
+    changed(model, |offline| offline.stopping = true)
+}
+
+/// It has stopped.
+pub(crate) fn offline_stopped() -> Model {
+    let mut model = offline_limited();
+    model.state = State::Stopped;
+    model.progress.left_bytes = model.progress.initial_bytes;
+    changed(model, |offline| offline.end = Some(OfflineEnd::Stopped))
+}
+
+/// The origin's device has failed.
+pub(crate) fn offline_failed() -> Model {
+    let mut model = offline();
+    model.state = State::Failed;
+    model.progress.left_bytes = model.progress.initial_bytes;
+    changed(model, |offline| {
+        offline.end = Some(OfflineEnd::Failed(OfflineFault {
+            code: "copy-write-origin".to_owned(),
+            words: "vg/data could not be written at sector 704960: Input/output error".to_owned(),
+            device: Some("vg/data".to_owned()),
+            sector: Some(704_960),
+            errno: -5,
+        }));
+    })
+}
+
+/// All is merged and given back.
+pub(crate) fn offline_finished() -> Model {
+    let mut facts = facts(Stage::Done, [1_400, 36_100, 19_800, 2_300, 700]);
+    facts.end = Some(OfflineEnd::Finished);
+    facts.reading.copied_bytes = facts.reading.total_bytes;
+    facts.reading.verified_bytes = facts.reading.total_bytes;
+    facts.reading.cleared_exceptions = facts.reading.exceptions;
+    let terms =
+        OfflineTerms { verify: true, requests: 64, memory_bytes: 256 << 20, ..Default::default() };
+    let mut model = offline_at(terms, &facts);
+    model.state = State::Finished;
+    model.elapsed_ns = 60_400 * MS;
+    model.progress.left_bytes = 0;
+    model.left = None;
+    explained(model)
+}
+
+/// All of them.
+pub(crate) fn offline_all() -> [Model; 6] {
+    [
+        offline(),
+        offline_limited(),
+        offline_stopping(),
+        offline_stopped(),
+        offline_failed(),
+        offline_finished(),
+    ]
+}
+
+fn facts(stage: Stage, times_ms: [u64; 5]) -> OfflineFacts {
+    let total_bytes = 12 << 30;
+    let copied_bytes = total_bytes * 614 / 1000;
+    let reading = Reading {
+        stage,
+        exceptions: total_bytes / 4096,
+        total_bytes,
+        copied_bytes,
+        frontier_bytes: 61 << 30,
+        times: times_ms.map(Duration::from_millis),
+        ..Reading::default()
+    };
+    OfflineFacts { reading, ..OfflineFacts::default() }
+}
+
+/// A model of these facts, with what the kernel would tell left out.
+fn offline_at(terms: OfflineTerms, facts: &OfflineFacts) -> Model {
+    let mut model = block_only();
+    model.identity.offline = Some(terms);
+    model.identity.probes = ProbeReport { tier: ProbeTier::None, missing: Vec::new() };
+    model.elapsed_ns = 33_300 * MS;
+    model.rate.bytes_per_s = 248_400_000.0;
+    model.left = Some(TimeRange { low_s: 24.0, high_s: 41.0 });
+    (model.ahead, model.writes, model.latency) = (None, None, None);
+    (model.disks, model.throttle_percent) = (None, None);
+    model.awaited.clear();
+    model.offline = Some(Offline::of(facts));
+    model.map.reach(facts.reading.frontier_bytes / 4096);
+    explained(model)
+}
+
+fn changed(mut model: Model, change: impl FnOnce(&mut Offline)) -> Model {
+    if let Some(offline) = &mut model.offline {
+        change(offline);
+    }
     explained(model)
 }

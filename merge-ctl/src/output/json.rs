@@ -8,6 +8,7 @@
 use serde::Serialize;
 use serde::ser::Serializer;
 
+use super::offline_json::{OfflineNow, Terms};
 use super::throttle::ThrottlingJson;
 use crate::cost::TimeRange;
 use crate::harmless;
@@ -16,9 +17,10 @@ use crate::model::{
     UpcomingRun, Write, Writer, Writes,
 };
 use crate::sample::{
-    Below, CurrentRun, Dropped, End, MergeIdentity, Owner, Phase, PhaseNs, ProbeReport, ProbeTier,
-    Run, ToldBy,
+    Below, CurrentRun, Dropped, End, MergeIdentity, OfflineEnd, Phase, PhaseNs, ProbeReport,
+    ProbeTier, Run, ToldBy,
 };
+use crate::units::DeviceNumber;
 
 /// The number of the stream's form.
 pub const SCHEMA: u32 = 1;
@@ -51,10 +53,10 @@ struct Begin<'a> {
     state: &'static str,
     origin_label: &'a str,
     snapshot: Option<&'a str>,
-    origin_device: String,
-    real_device: String,
-    cow_device: String,
-    owner: Owner,
+    origin_device: Option<String>,
+    real_device: Option<String>,
+    cow_device: Option<String>,
+    owner: &'static str,
     chunk_bytes: u64,
     size_bytes: u64,
     siblings: &'a [String],
@@ -63,6 +65,7 @@ struct Begin<'a> {
     left_bytes: u64,
     throttle_percent: Option<u32>,
     throttling: Option<ThrottlingJson>,
+    offline: Option<Terms>,
 }
 
 #[derive(Serialize)]
@@ -89,10 +92,10 @@ pub fn begin(model: &Model) -> String {
             state: model.state.name(),
             origin_label: &identity.origin_label,
             snapshot: identity.snapshot_label.as_deref(),
-            origin_device: identity.origin_dev.to_string(),
-            real_device: identity.real_dev.to_string(),
-            cow_device: identity.cow_dev.to_string(),
-            owner: identity.owner,
+            origin_device: number(identity.origin_dev),
+            real_device: number(identity.real_dev),
+            cow_device: number(identity.cow_dev),
+            owner: identity.owner_code(),
             chunk_bytes: identity.chunk_size.bytes(),
             size_bytes: identity.size.bytes(),
             siblings: &identity.siblings,
@@ -101,8 +104,14 @@ pub fn begin(model: &Model) -> String {
             left_bytes: model.progress.left_bytes,
             throttle_percent: model.throttle_percent,
             throttling: model.throttling.as_ref().map(Into::into),
+            offline: identity.offline.map(Into::into),
         },
     )
+}
+
+/// A device's number; none of an offline merge, which may be of files.
+fn number(dev: DeviceNumber) -> Option<String> {
+    (dev.major != 0).then(|| dev.to_string())
 }
 
 #[derive(Serialize)]
@@ -172,6 +181,7 @@ struct Progress<'a> {
     upcoming: Option<Vec<Coming<'a>>>,
     latency: Option<LatencyNow>,
     dropped: Dropped,
+    offline: Option<OfflineNow<'a>>,
     verdict: String,
     cause: Option<&'static str>,
 }
@@ -367,6 +377,7 @@ pub fn progress(model: &Model) -> String {
         in_flight: writes.map_or_else(Vec::new, |w| w.listed.iter().map(Into::into).collect()),
         latency: model.latency.as_ref().map(LatencyNow::now),
         dropped: model.dropped,
+        offline: model.offline.as_ref().map(Into::into),
         verdict: model.verdict(),
         cause: model.cause().map(Cause::code),
     };
@@ -414,7 +425,7 @@ struct Summary<'a> {
     failed: Option<Failed<'a>>,
     origin_label: &'a str,
     snapshot: Option<&'a str>,
-    owner: Owner,
+    owner: &'static str,
     elapsed_ns: u64,
     initial_bytes: u64,
     merged_bytes: u64,
@@ -427,6 +438,7 @@ struct Summary<'a> {
     latency: Option<LatencyNow>,
     stalls: Vec<StallBody<'a>>,
     dropped: Dropped,
+    offline: Option<OfflineNow<'a>>,
     probes: Probes<'a>,
     verdict: String,
     cause: Option<&'static str>,
@@ -435,7 +447,7 @@ struct Summary<'a> {
 /// What is known of a merge that failed.
 #[derive(Serialize)]
 pub(super) struct Failed<'a> {
-    cause: &'static str,
+    cause: &'a str,
     told_by: Option<ToldBy>,
     phase: Option<Phase>,
     device: Option<&'a str>,
@@ -462,6 +474,13 @@ impl<'a> Failed<'a> {
     pub(super) fn of(model: &'a Model) -> Option<Self> {
         if model.state != State::Failed {
             return None;
+        }
+        if let Some(OfflineEnd::Failed(fault)) =
+            model.offline.as_ref().and_then(|offline| offline.end.as_ref())
+        {
+            let device = fault.device.as_deref();
+            let (cause, errno) = (fault.code.as_str(), fault.errno);
+            return Some(Self { cause, device, errno, at_ns: Some(model.now_ns), ..Self::UNKNOWN });
         }
         let Some(End::Failed { at_ns, fault: Some(fault), told_by, errno, old_chunk, chunks }) =
             model.end
@@ -539,7 +558,7 @@ pub fn summary(model: &Model) -> String {
         failed: Failed::of(model),
         origin_label: &identity.origin_label,
         snapshot: identity.snapshot_label.as_deref(),
-        owner: identity.owner,
+        owner: identity.owner_code(),
         elapsed_ns: model.elapsed_ns,
         initial_bytes: model.progress.initial_bytes,
         merged_bytes: model.progress.merged_bytes(),
@@ -552,6 +571,7 @@ pub fn summary(model: &Model) -> String {
         latency: model.latency.as_ref().map(LatencyNow::total),
         stalls: model.stalls.iter().map(|stall| StallBody::new(stall, model.now_ns)).collect(),
         dropped: model.dropped,
+        offline: model.offline.as_ref().map(Into::into),
         probes: (&identity.probes).into(),
         verdict: model.verdict(),
         cause: model.cause().map(Cause::code),
@@ -664,6 +684,32 @@ mod tests {
     }
 
     #[test]
+    fn an_offline_merge_tells_its_stages_and_its_error() {
+        let terms = parse(&begin(&fixture::offline_limited()));
+        assert_eq!(
+            (&terms["owner"], &terms["offline"]["verify"]),
+            (&json!("image"), &json!(false))
+        );
+        assert_eq!(terms["offline"]["bandwidth_bytes_per_s"], 100 << 20);
+        let now = parse(&progress(&fixture::offline()));
+        assert_eq!(
+            (&now["state"], &now["offline"]["stage"]),
+            (&json!("merging"), &json!("copying"))
+        );
+        assert_eq!(now["offline"]["stages_ns"]["copying"], 31_900_000_000_u64);
+        assert!(now["current"].is_null() && now["offline"]["verify_bytes_per_s"].is_null());
+        let ended = parse(&summary(&fixture::offline_finished()));
+        assert_eq!((&ended["over"], &ended["offline"]["end"]), (&json!(true), &json!("finished")));
+        let stopped = parse(&summary(&fixture::offline_stopped()));
+        assert_eq!((&stopped["over"], &stopped["state"]), (&json!(false), &json!("stopped")));
+        assert_eq!(stopped["left_bytes"], stopped["initial_bytes"]);
+        let failed = parse(&summary(&fixture::offline_failed()));
+        assert_eq!(failed["failed"]["cause"], "copy-write-origin");
+        assert_eq!(failed["offline"]["error"]["sector"], 704_960);
+        assert!(parse(&progress(&fixture::merging()))["offline"].is_null());
+    }
+
+    #[test]
     fn a_stall_begins_and_ends() {
         let model = fixture::stalled();
         let mut one = model.stalls.back().unwrap().clone();
@@ -704,6 +750,12 @@ mod tests {
         let told = announcement(&announced, announced.announcement.as_ref().unwrap());
         for line in [begin(&model), runs, progress(&model), stalls, summary(&model), told] {
             for field in parse(&line).as_object().unwrap().keys() {
+                assert!(text.contains(&format!("`{field}`")), "docs/json.md lacks {field}");
+            }
+        }
+        let offline = fixture::offline_failed();
+        for line in [begin(&offline), progress(&offline)] {
+            for field in parse(&line)["offline"].as_object().unwrap().keys() {
                 assert!(text.contains(&format!("`{field}`")), "docs/json.md lacks {field}");
             }
         }

@@ -11,6 +11,8 @@ pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod json;
+mod offline_json;
+pub(crate) mod offline_plain;
 pub mod plain;
 pub mod plan;
 pub mod plan_json;

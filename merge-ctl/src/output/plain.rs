@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use crate::human;
 use crate::model::{Announcement, Latency, Model, Relation, Stall};
-use crate::output::advice;
-use crate::sample::{MergeIdentity, Owner, Phase, ProbeReport, ProbeTier};
+use crate::output::{advice, offline_plain};
+use crate::sample::{MergeIdentity, OfflineTerms, Owner, Phase, ProbeReport, ProbeTier};
 
 /// What the tier of the probes is called.
 pub const fn tier(probes: &ProbeReport) -> &'static str {
@@ -32,6 +32,9 @@ pub fn title(identity: &MergeIdentity) -> String {
 /// What is watched, and what of it can be seen. Several lines.
 pub fn begin(model: &Model) -> String {
     let identity = &model.identity;
+    if let Some(terms) = identity.offline {
+        return begin_offline(model, terms);
+    }
     let owner = match identity.owner {
         Owner::DeviceMapper => "device-mapper",
         Owner::Lvm => "LVM",
@@ -61,6 +64,28 @@ pub fn begin(model: &Model) -> String {
     text
 }
 
+/// The same of an offline merge, which no probes watch and no kernel does.
+fn begin_offline(model: &Model, terms: OfflineTerms) -> String {
+    let identity = &model.identity;
+    let owner = match identity.owner_code() {
+        "lvm" => "LVM",
+        "image" => "nobody (no device-mapper)",
+        _ => "device-mapper",
+    };
+    let mut text = format!(
+        "{} offline merge of {}: {}, chunks of {}, owner {owner}",
+        stamp(model),
+        title(identity),
+        human::bytes(identity.size.bytes()),
+        human::io_size(identity.chunk_size.bytes()),
+    );
+    push_line(&mut text, &offline_plain::terms(terms));
+    let stop =
+        "Ctrl-C stops it after the requests under way; the store keeps all until all is copied";
+    push_line(&mut text, stop);
+    text
+}
+
 /// Progress from 0 to 1; not a number where it is not known how much there is to do.
 pub(crate) fn fraction(model: &Model) -> f64 {
     if model.progress.initial_bytes == 0 && !model.state.is_over() {
@@ -87,6 +112,7 @@ pub fn line(model: &Model) -> String {
             1 => "one run left".to_owned(),
             runs => format!("{} runs left", human::count(runs)),
         }));
+        parts.extend(model.offline.as_ref().map(offline_plain::doing));
         parts.extend(phase_shares(model));
         parts.extend(writes(model));
     }
@@ -190,8 +216,9 @@ pub const fn relation(relation: Relation) -> &'static str {
 /// All of it, at the end or when the operator leaves. Several lines.
 pub fn summary(model: &Model) -> String {
     let progress = &model.progress;
+    let how = if model.offline.is_some() { ", offline" } else { "" };
     let mut text = format!(
-        "{}: {} after {}",
+        "{}: {} after {}{how}",
         title(&model.identity),
         model.state.name(),
         human::duration(model.elapsed_ns),
@@ -204,6 +231,9 @@ pub fn summary(model: &Model) -> String {
             human::bytes(progress.left_bytes),
         ),
     );
+    for line in model.offline.iter().flat_map(|offline| offline_plain::summary(model, offline)) {
+        push_line(&mut text, &line);
+    }
     runs_summary(model, &mut text);
     latency_summary(model, &mut text);
     stalls_summary(model, &mut text);
@@ -407,6 +437,21 @@ mod tests {
     #[test]
     fn a_summary_without_probes_leaves_out_what_was_not_seen() {
         insta::assert_snapshot!(summary(&fixture::no_probes()));
+    }
+
+    #[test]
+    fn an_offline_merge_has_stages_in_place_of_phases() {
+        insta::assert_snapshot!(begin(&fixture::offline()));
+        insta::assert_snapshot!(begin(&fixture::offline_limited()));
+        insta::assert_snapshot!(line(&fixture::offline()));
+        insta::assert_snapshot!(line(&fixture::offline_stopping()));
+    }
+
+    #[test]
+    fn the_summary_of_an_offline_merge_says_what_was_done_and_what_is_left() {
+        insta::assert_snapshot!(summary(&fixture::offline_finished()));
+        insta::assert_snapshot!(summary(&fixture::offline_stopped()));
+        insta::assert_snapshot!(summary(&fixture::offline_failed()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::json::SCHEMA;
 use crate::cost::TimeRange;
 use crate::harmless;
 use crate::plan::costs::{CostSource, Costs, DeviceCost, MergeCosts};
-use crate::plan::offline::{Faster, Offline};
+use crate::plan::offline::{Advice, Faster, Offline};
 use crate::plan::replay::ChunkSizeRow;
 use crate::plan::siblings::{Fate, SiblingPlan};
 use crate::plan::{Largest, Plan};
@@ -61,6 +61,7 @@ fn value(plan: &Plan) -> Value {
         "no_costs": plan.costs.as_ref().err(),
         "siblings": plan.siblings.iter().map(sibling).collect::<Vec<_>>(),
         "offline": plan.offline.as_ref().map(offline),
+        "advice": plan.offline.as_ref().and_then(|offline| offline.advice).map(Advice::code),
         "chunk_sizes": plan.chunk_sizes.iter().map(chunk_size).collect::<Vec<_>>(),
         "map": {
             "chunks_per_cell": plan.density.chunks_per_cell(),

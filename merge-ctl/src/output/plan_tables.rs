@@ -1,8 +1,9 @@
 //! The later parts of a plan: other snapshots, other chunk sizes, and the offline order.
 
+use crate::harmless::argument;
 use crate::human;
 use crate::plan::Plan;
-use crate::plan::offline::Faster;
+use crate::plan::offline::{Advice, Faster};
 use crate::plan::replay::{ChunkSizeRow, Counts};
 use crate::plan::siblings::{Fate, SiblingPlan};
 
@@ -93,29 +94,50 @@ fn bound(counts: &Counts, figure: String) -> String {
     if counts.is_exact() { figure } else { format!("≤ {figure}") }
 }
 
+/// What to type for it; of a file nobody knows the origin.
+fn command(plan: &Plan) -> String {
+    match &plan.subject.origin {
+        Some(_) if !plan.subject.merging => {
+            format!("`merge-ctl start --offline {}`", argument(&plan.subject.label))
+        }
+        _ => "an offline merge".to_owned(),
+    }
+}
+
 /// The offline order in a few sentences.
-pub(super) fn offline(plan: &Plan) -> String {
+pub(in crate::output) fn offline(plan: &Plan) -> String {
     let Some(offline) = &plan.offline else { return String::new() };
     let pieces = offline.extents.map_or_else(
         || "in an unknown number of pieces".to_owned(),
         |extents| format!("in {}", human::counted(extents, "piece")),
     );
     let mut text = format!(
-        "While nobody uses the origin, chunks could be copied in its order, {pieces}, many at a \
-         time, and {} cleared at the end.",
+        "While nobody uses the origin, {} copies the chunks in its order, {pieces}, many at a time, \
+         and clears {} at the end.",
+        command(plan),
         human::counted(offline.areas, "area")
     );
     if let Some(time) = &offline.time {
         let verdict = match offline.faster {
-            Some(Faster::Yes) => "that would be faster",
-            Some(Faster::No) => "that would be slower",
-            _ => "whether that would be faster is open",
+            Some(Faster::Yes) => "that is faster",
+            Some(Faster::No) => "that is slower",
+            _ => "whether that is faster is open",
         };
-        text.push_str(&format!(" It would take {}: {verdict}.", human::span(time)));
+        text.push_str(&format!(" It takes {}: {verdict}.", human::span(time)));
     }
-    text.push_str(" This version of merge-ctl cannot do that.");
-    if !plan.siblings.is_empty() {
-        text.push_str(" Nor could it be done before the other snapshots have their copies.");
-    }
+    text.push_str(match offline.advice {
+        Some(Advice::Offline) => {
+            " Advice: offline, if the origin can be taken out of use for so long."
+        }
+        Some(Advice::Online) => " Advice: online. It is not faster offline for certain.",
+        Some(Advice::OnlineIsShort) => {
+            " Advice: online. Offline saves a minute at the most, and the origin stays in use."
+        }
+        Some(Advice::OnlineForSiblings) => {
+            " Advice: online. While the origin has other snapshots it cannot be merged offline."
+        }
+        None if plan.subject.merging => " It merges already, by the kernel.",
+        None => "",
+    });
     text
 }

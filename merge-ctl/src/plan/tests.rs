@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::extents::Extents;
-use super::offline::{Faster, Offline};
+use super::offline::{Circumstances, Faster, Offline};
 use super::replay::Replay;
 use super::siblings::{Fate, SiblingCount, SiblingFacts, sibling_chunks};
 use super::tally::{Tallied, Tally};
@@ -177,7 +177,7 @@ proptest! {
         prop_assert!(0.0 < time.low_s && time.low_s <= time.high_s);
         let single = costs.time(work.single());
         prop_assert!(single.low_s >= time.low_s && single.high_s >= time.high_s);
-        let offline = Offline::new(work, extents, Some(&costs), Some(time));
+        let offline = Offline::new(work, extents, Some(&costs), Some(time), Circumstances::default());
         let range = offline.time.unwrap();
         prop_assert!(0.0 < range.low_s && range.low_s <= range.high_s);
         prop_assert_eq!(offline.faster == Some(Faster::Yes), range.high_s < time.low_s);

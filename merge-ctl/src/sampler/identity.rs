@@ -40,6 +40,7 @@ pub(super) fn read(
         siblings: siblings(host, real_dev, cow_dev),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         probes: ProbeReport { tier: ProbeTier::None, missing: Vec::new() },
+        offline: None,
     })
 }
 

@@ -158,6 +158,7 @@ impl MergeSampler {
             throttling: shared.throttling,
             disks,
             dropped: shared.dropped,
+            offline: None,
         }
     }
 

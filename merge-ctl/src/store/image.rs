@@ -12,14 +12,14 @@ use crate::units::Sectors;
 
 /// A COW device in memory.
 #[derive(Clone, Debug)]
-pub(super) struct Image {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Image {
+    pub(crate) bytes: Vec<u8>,
     chunk_bytes: usize,
 }
 
 impl Image {
     /// A valid store without exceptions.
-    pub(super) fn empty(chunk_sectors: u32, cow_chunks: usize) -> Self {
+    pub(crate) fn empty(chunk_sectors: u32, cow_chunks: usize) -> Self {
         let chunk_bytes = chunk_sectors as usize * 512;
         let mut bytes = vec![0; cow_chunks * chunk_bytes];
         for (field, value) in [MAGIC, 1, 1, chunk_sectors].into_iter().enumerate() {
@@ -31,7 +31,7 @@ impl Image {
     /// A store whose exceptions have these old chunks, allocated and committed in this order, as
     /// `persistent_prepare_exception` and `persistent_commit_exception` do it. Chunks of which
     /// `lost` says so are allocated and never committed, as in a crash.
-    pub(super) fn written(
+    pub(crate) fn written(
         chunk_sectors: u32,
         old_chunks: &[u64],
         mut lost: impl FnMut(usize) -> bool,
@@ -64,7 +64,7 @@ impl Image {
     }
 
     /// Writes an entry.
-    pub(super) fn put(&mut self, place: (usize, usize), old_chunk: u64, new_chunk: u64) {
+    pub(crate) fn put(&mut self, place: (usize, usize), old_chunk: u64, new_chunk: u64) {
         let at = self.offset(place);
         self.bytes[at..at + 8].copy_from_slice(&old_chunk.to_le_bytes());
         self.bytes[at + 8..at + 16].copy_from_slice(&new_chunk.to_le_bytes());
@@ -77,7 +77,7 @@ impl Image {
     }
 
     /// The first entry whose new chunk is 0; none where areas run out of the device.
-    pub(super) fn end(&self) -> Option<(usize, usize)> {
+    pub(crate) fn end(&self) -> Option<(usize, usize)> {
         for area in 0.. {
             if self.offset((area + 1, 0)) - self.epa() * self.chunk_bytes > self.bytes.len() {
                 return None;
@@ -92,7 +92,7 @@ impl Image {
     }
 
     /// All exceptions in the order of commit.
-    pub(super) fn exceptions(&self) -> Vec<Exception> {
+    pub(crate) fn exceptions(&self) -> Vec<Exception> {
         let Some((last_area, last_entry)) = self.end() else { return Vec::new() };
         let mut found = Vec::new();
         for area in 0..=last_area {
@@ -105,7 +105,7 @@ impl Image {
     }
 
     /// Whether every exception is possible, each on its own and all together.
-    pub(super) fn is_sound(&self, origin_chunks: u64) -> bool {
+    pub(crate) fn is_sound(&self, origin_chunks: u64) -> bool {
         use std::collections::HashSet;
         let exceptions = self.exceptions();
         let (mut old, mut new) = (HashSet::new(), HashSet::new());
@@ -122,7 +122,7 @@ impl Image {
 
     /// Merges the image to the end, in the two steps of the kernel and with its two variables,
     /// and tells each run. The image is empty afterwards.
-    pub(super) fn merge(&mut self) -> Vec<Run> {
+    pub(crate) fn merge(&mut self) -> Vec<Run> {
         let (mut area, mut committed) = self.end().unwrap();
         let mut runs = Vec::new();
         loop {
@@ -156,7 +156,7 @@ impl Image {
     }
 
     /// Opens the image.
-    pub(super) fn open(&self, origin_chunks: Option<u64>) -> Store<MemorySource> {
+    pub(crate) fn open(&self, origin_chunks: Option<u64>) -> Store<MemorySource> {
         let origin = origin_chunks.map(|chunks| Sectors(chunks * self.chunk_bytes as u64 / 512));
         let source = MemorySource::new(self.bytes.clone());
         match Store::open(source, origin).unwrap() {
@@ -167,6 +167,6 @@ impl Image {
 }
 
 /// A place as a pair, as the model counts them.
-pub(super) fn pair(place: Place) -> (usize, usize) {
+pub(crate) fn pair(place: Place) -> (usize, usize) {
     (place.area as usize, place.entry as usize)
 }

@@ -49,7 +49,7 @@ pub use segments::{Segment, Segments};
 pub use source::{FileSource, MemorySource, ReadAt, Source};
 
 #[cfg(test)]
-mod image;
+pub(crate) mod image;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

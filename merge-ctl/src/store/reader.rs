@@ -102,6 +102,11 @@ impl<S: Source> Store<S> {
         Self { settled_areas: self.settled_areas.max(areas), ..self }
     }
 
+    /// Where its bytes come from.
+    pub(crate) const fn source(&self) -> &S {
+        &self.source
+    }
+
     /// The chunk size and what follows from it.
     pub const fn layout(&self) -> Layout {
         self.bounds.layout
@@ -175,12 +180,13 @@ impl<S: Source> Store<S> {
         Ok((survey, list.into_merge_order()))
     }
 
-    fn survey_within(
+    /// [`Self::survey`] with so much memory for the search for duplicates, where that is less.
+    pub(crate) fn survey_within(
         &self,
         pages_bytes: usize,
         mut each: impl FnMut(Placed),
     ) -> Result<Survey, StoreError> {
-        let mut seen = Duplicates::within(pages_bytes);
+        let mut seen = Duplicates::within(pages_bytes.min(PAGES_BYTES));
         let mut not_searched = 0;
         // The header and the first area are never free.
         let mut next_free = 2;

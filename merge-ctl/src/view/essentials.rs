@@ -5,8 +5,8 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::text::{cut, fit, part, wrap};
-use super::theme::{Theme, state_word};
-use super::{ViewState, phases, progress, stacked, stalls, verdict, writes};
+use super::theme::Theme;
+use super::{ViewState, offline, phases, progress, stacked, stalls, verdict, writes};
 use crate::human;
 use crate::model::Model;
 use crate::output::{advice, plain};
@@ -27,7 +27,7 @@ pub(super) fn draw(
     if area.height >= KEYS_FROM {
         rows -= 1;
         let last = Rect { y: area.bottom() - 1, height: 1, ..area };
-        super::lines(frame, last, vec![verdict::bottom(state, width)]);
+        super::lines(frame, last, vec![verdict::bottom(model, state, width)]);
     }
     let place = if has_tabs { String::new() } else { state.tabs.place() };
     let mut lines = first(model, &place, width, &state.theme);
@@ -41,7 +41,7 @@ pub(super) fn draw(
 /// What has to be there on the smallest screen: name, state, percent.
 fn first(model: &Model, place: &str, width: u16, theme: &Theme) -> Vec<Line<'static>> {
     let percent = human::percent(plain::fraction(model));
-    let word = state_word(model.state);
+    let word = offline::word(model);
     let name = cut(&format!("{place}{}", plain::title(&model.identity)), usize::from(width));
     let bytes = human::bytes_of(model.progress.merged_bytes(), model.progress.initial_bytes);
     let state = vec![
@@ -71,6 +71,9 @@ fn rest(model: &Model, width: u16, rows: usize, theme: &Theme) -> Vec<Line<'stat
     );
     if let Some(stall) = model.stalls.back().filter(|stall| stall.ended_ns.is_none()) {
         lines.push(stalls::head(stall, model.now_ns, width, theme));
+    }
+    if let Some(offline) = &model.offline {
+        lines.push(offline::line(offline, width, theme));
     }
     if model.current.is_some() {
         lines.push(phases::now(model, width, theme));

@@ -29,14 +29,34 @@ const WORDS: [(&str, &str); 18] = [
     ("stall", "a run, or the whole merge, that waits too long"),
     ("p50, p99", "half, or 99 of 100, of the writes were faster than this"),
 ];
+/// The same for an offline merge.
+const OFFLINE_WORDS: [(&str, &str); 16] = [
+    ("q, Ctrl-C", "stop after the requests under way; the store keeps all,"),
+    ("", "and the kernel, or another run, merges it from the beginning"),
+    ("?, Esc", "this help; Ctrl-L paints the screen anew"),
+    ("", ""),
+    ("origin ◀ snapshot", "the volume that is rolled back, and to what"),
+    ("exception", "a chunk that the snapshot holds and the origin gets"),
+    ("store", "where the snapshot keeps them, on the COW device"),
+    ("", ""),
+    ("reading", "the exceptions, to bring them into the origin's order"),
+    ("copying", "from the COW device to the origin, many pieces at once"),
+    ("verifying", "with --verify: the copy is compared with its source"),
+    ("flushing", "until the origin's data is on stable storage"),
+    ("clearing", "the exceptions are taken off the store, the last first;"),
+    ("", "nothing is cleared before all is copied and flushed"),
+    ("", ""),
+    ("stall", "no figure has moved for too long"),
+];
 /// Columns of the words.
 const COLUMNS: u16 = 19;
 const WIDTH: u16 = 80;
 
 /// Lies over the middle of the screen.
-pub(super) fn draw(frame: &mut Frame, screen: Rect, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, screen: Rect, offline: bool, theme: &Theme) {
     let width = screen.width.min(WIDTH);
-    let lines = lines(width.saturating_sub(4), theme);
+    let words = if offline { &OFFLINE_WORDS[..] } else { &WORDS[..] };
+    let lines = lines(words, width.saturating_sub(4), theme);
     let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX).min(screen.height);
     let area = Rect {
         x: screen.x + (screen.width - width) / 2,
@@ -53,10 +73,10 @@ pub(super) fn draw(frame: &mut Frame, screen: Rect, theme: &Theme) {
     super::lines(frame, area.inner(Margin { horizontal: 2, vertical: 1 }), lines);
 }
 
-fn lines(width: u16, theme: &Theme) -> Vec<Line<'static>> {
+fn lines(words: &[(&'static str, &'static str)], width: u16, theme: &Theme) -> Vec<Line<'static>> {
     let room = width.saturating_sub(COLUMNS);
     let mut lines = Vec::new();
-    for (word, meaning) in WORDS {
+    for &(word, meaning) in words {
         let rows = wrap(meaning, room, 3);
         if rows.is_empty() {
             lines.push(Line::default());

@@ -7,9 +7,9 @@ use ratatui::symbols::merge::MergeStrategy;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Block;
 
-use super::ViewState;
 use super::text::{cut, fit, part, width};
-use super::theme::{Theme, state_word};
+use super::theme::Theme;
+use super::{ViewState, offline};
 use crate::human;
 use crate::model::{Model, State};
 use crate::output::plain;
@@ -66,10 +66,13 @@ fn facts(model: &Model, state: &ViewState, room: u16) -> Line<'static> {
     if let Some(throttle) = throttle(model) {
         parts.push(part(2, format!(" {throttle} "), theme.warn()));
     }
-    let probes = &identity.probes;
-    let style = if probes.missing.is_empty() { theme.faint() } else { theme.warn() };
-    parts.push(part(3, format!(" probes: {} ", plain::tier(probes)), style));
-    parts.push(part(0, format!(" {} ", state_word(model.state)), theme.state(model.state)));
+    // No probe watches an offline merge.
+    if model.offline.is_none() {
+        let probes = &identity.probes;
+        let style = if probes.missing.is_empty() { theme.faint() } else { theme.warn() };
+        parts.push(part(3, format!(" probes: {} ", plain::tier(probes)), style));
+    }
+    parts.push(part(0, format!(" {} ", offline::word(model)), theme.state(model.state)));
     fit(parts, room, 1)
 }
 

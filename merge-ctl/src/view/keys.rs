@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 /// What the operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Leave the view. The merge goes on.
+    /// Leave the view. The merge goes on; an offline merge is stopped.
     Leave,
     /// Show the help, or put it away.
     Help,
@@ -25,15 +25,22 @@ pub enum Action {
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) meaning: &'static str,
+    /// What it means in an offline merge, which lives in this process.
+    pub(super) offline: &'static str,
     /// Of use only where several merges are shown.
     pub(super) several_only: bool,
 }
 
 /// The keys that the screen names, the most important first.
 pub(super) const KEYS: [Key; 3] = [
-    Key { name: "q", meaning: "leave (the merge goes on)", several_only: false },
-    Key { name: "?", meaning: "help", several_only: false },
-    Key { name: "Tab", meaning: "next merge", several_only: true },
+    Key {
+        name: "q",
+        meaning: "leave (the merge goes on)",
+        offline: "stop (the store keeps all)",
+        several_only: false,
+    },
+    Key { name: "?", meaning: "help", offline: "help", several_only: false },
+    Key { name: "Tab", meaning: "next merge", offline: "next merge", several_only: true },
 ];
 
 /// What a key asks for; none for a key that means nothing, or that was let go.

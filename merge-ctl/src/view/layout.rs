@@ -52,12 +52,17 @@ fn words(model: &Model, screen: Rect) -> u16 {
 }
 
 /// Rows inside each band: the least, and then what a taller screen has more, one row after another.
-fn share_out(height: u16, verdict: u16) -> [u16; 5] {
+fn share_out(height: u16, verdict: u16, offline: bool) -> [u16; 5] {
     let mut rows = [2, 5, 6 - verdict, 1, verdict];
     // The first rows go to where they are missed most; from then on all grow together, each up to
-    // where it gains no more. The writes take the rest.
+    // where it gains no more. The writes take the rest, or the map.
     let first = [(RUNS, 6), (WRITES, 8 - verdict), (MAP, 2)];
     let then = [(HEAD, 5), (RUNS, 13), (WRITES, 12), (MAP, 8)];
+    // An offline merge has less to say, and one thing to look at.
+    let (then, rest) = match offline {
+        true => ([(HEAD, 5), (RUNS, 8), (WRITES, 5), (MAP, 8)], MAP),
+        false => (then, WRITES),
+    };
     let mut left = height.saturating_sub(BORDERS + rows.iter().sum::<u16>());
     for wishes in [first.as_slice(), then.as_slice()] {
         while left > 0 && wishes.iter().any(|&(band, cap)| rows[band] < cap) {
@@ -69,7 +74,7 @@ fn share_out(height: u16, verdict: u16) -> [u16; 5] {
             }
         }
     }
-    rows[WRITES] += left;
+    rows[rest] += left;
     rows
 }
 
@@ -78,7 +83,7 @@ pub(super) fn regions(screen: Rect, model: &Model) -> Option<Regions> {
     if screen.width < MIN_WIDTH || screen.height < MIN_HEIGHT {
         return None;
     }
-    let rows = share_out(screen.height, words(model, screen));
+    let rows = share_out(screen.height, words(model, screen), model.offline.is_some());
     let mut y = screen.y;
     let mut band = |inner: u16| {
         let area = Rect { x: screen.x, y, width: screen.width, height: inner + 2 };
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_regions_fill_every_screen() {
-        for model in [fixture::merging(), fixture::failed()] {
+        for model in [fixture::merging(), fixture::failed(), fixture::offline()] {
             for height in MIN_HEIGHT..70 {
                 for width in [MIN_WIDTH, 80, 129, WIDE, 220] {
                     let screen = Rect::new(0, 0, width, height);

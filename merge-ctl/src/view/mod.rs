@@ -15,6 +15,9 @@
 //! └ keys, or a notice ────────────────────────────────────────────────┘
 //! ```
 //!
+//! In an offline merge there are no runs, and nobody writes: the stages, the work and what an end would
+//! leave stand where phases, sizes and writes do (`offline`).
+//!
 //! `layout` gives each region its place; where the screen is too small for regions,
 //! `essentials` shows lines in the order of their importance. `help` lies over all of it.
 //!
@@ -29,6 +32,7 @@ mod identity;
 pub mod keys;
 mod layout;
 mod map;
+mod offline;
 mod phases;
 mod progress;
 mod recent;
@@ -94,7 +98,7 @@ pub fn draw(frame: &mut Frame, model: &Model, state: &ViewState) {
         None => essentials::draw(frame, area, model, state, row.is_some()),
     }
     if state.help {
-        help::draw(frame, frame.area(), &state.theme);
+        help::draw(frame, frame.area(), model.offline.is_some(), &state.theme);
     }
 }
 
@@ -102,15 +106,28 @@ fn draw_regions(frame: &mut Frame, regions: &Regions, model: &Model, state: &Vie
     let theme = &state.theme;
     identity::draw(frame, regions.head, model, state);
     progress::draw(frame, inside(regions.head), model, theme);
+    match &model.offline {
+        Some(offline) => {
+            let sizes = regions.recent.map_or(regions.sizes, |area| regions.sizes.union(area));
+            offline::stages(frame, regions.phases, model, offline, theme);
+            offline::work(frame, sizes, model, offline, theme);
+            offline::if_it_ends(frame, regions.writes, model, offline, theme);
+        }
+        None => draw_runs(frame, regions, model, theme),
+    }
+    stalls::draw(frame, regions.stalls, model, theme);
+    map::draw(frame, regions.map, model, theme);
+    verdict::draw(frame, regions.verdict, model, state);
+}
+
+/// What the kernel does, and who writes meanwhile.
+fn draw_runs(frame: &mut Frame, regions: &Regions, model: &Model, theme: &Theme) {
     phases::draw(frame, regions.phases, model, theme);
     sizes::draw(frame, regions.sizes, model, theme);
     if let Some(area) = regions.recent {
         recent::draw(frame, area, model, theme);
     }
     writes::draw(frame, regions.writes, model, theme);
-    stalls::draw(frame, regions.stalls, model, theme);
-    map::draw(frame, regions.map, model, theme);
-    verdict::draw(frame, regions.verdict, model, state);
 }
 
 /// A region's frame, joined to its neighbours', and the room inside it.

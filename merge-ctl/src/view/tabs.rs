@@ -236,6 +236,7 @@ const fn wants_to_be_seen(state: State) -> bool {
         | State::Finished => false,
         State::Stalled
         | State::Suspended
+        | State::Stopped
         | State::DoneNotFinished
         | State::Failed
         | State::Invalid

@@ -5,6 +5,7 @@
 //! drops the guard first, or calls [`restore`].
 
 use std::io::{self, Stdout, stdout};
+use std::mem::ManuallyDrop;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +23,9 @@ static PANIC_HOOK: Once = Once::new();
 
 /// The terminal in raw mode on its alternate screen, until this is dropped.
 pub struct TerminalGuard {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Never dropped: it would show the cursor once more, and where the terminal has gone away write
+    /// of that to a standard error that may have gone with it, which panics. [`restore`] does it.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
 }
 
 impl TerminalGuard {
@@ -38,7 +41,7 @@ impl TerminalGuard {
             .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())))
             .and_then(|mut terminal| terminal.hide_cursor().map(|()| terminal));
         match entered {
-            Ok(terminal) => Ok(Self { terminal }),
+            Ok(terminal) => Ok(Self { terminal: ManuallyDrop::new(terminal) }),
             Err(error) => {
                 restore();
                 Err(error)

@@ -19,7 +19,12 @@ fn text(width: u16, height: u16, model: &Model) -> String {
 
 type Made = (&'static str, fn() -> Model);
 
-const STATES: [Made; 8] = [
+const STATES: [Made; 13] = [
+    ("offline", fixture::offline),
+    ("offline-limited", fixture::offline_limited),
+    ("offline-stopping", fixture::offline_stopping),
+    ("offline-failed", fixture::offline_failed),
+    ("offline-finished", fixture::offline_finished),
     ("merging", fixture::merging),
     ("stalled", fixture::stalled),
     ("announced", fixture::announced),
@@ -78,6 +83,19 @@ fn the_help_lies_over_the_screen() {
     let state = ViewState { help: true, ..ViewState::default() };
     let backend = screen(80, 24, &fixture::merging(), &state);
     insta::assert_snapshot!("help-80x24", backend.to_string());
+}
+
+#[test]
+fn an_offline_merge_has_its_own_help_and_keys() {
+    let state = ViewState { help: true, ..ViewState::default() };
+    let backend = screen(80, 24, &fixture::offline(), &state);
+    insta::assert_snapshot!("offline-help-80x24", backend.to_string());
+    for shown in fixture::offline_all().map(|model| text(100, 30, &model)) {
+        assert!(!shown.contains("goes on)"), "it would not:\n{shown}");
+        for phase in ["drain", "siblings", "probes", "runs"] {
+            assert!(!shown.contains(phase), "{phase} in\n{shown}");
+        }
+    }
 }
 
 /// Three merges of which the first is on screen, one stalls and one has failed.
@@ -148,7 +166,8 @@ fn the_smallest_useful_screen_has_name_state_and_percent() {
 
 #[test]
 fn no_size_and_no_value_panics() {
-    let models = [fixture::nasty(), fixture::empty(), fixture::failed()];
+    let [offline, ..] = fixture::offline_all();
+    let models = [fixture::nasty(), fixture::empty(), fixture::failed(), offline];
     for help in [false, true] {
         let state = ViewState { help, ..if help { several() } else { ViewState::default() } };
         for width in (1..20).chain((20..=220).step_by(9)) {

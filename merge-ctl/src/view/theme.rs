@@ -7,6 +7,7 @@
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::model::{Relation, State};
+use crate::offline::meter::Stage;
 use crate::sample::Phase;
 
 /// How the screen is painted.
@@ -82,7 +83,9 @@ impl Theme {
             State::Merging => self.colour(Color::Green),
             State::Found | State::Ready => Style::new(),
             State::Starting | State::Finishing => self.colour(Color::Cyan),
-            State::Scheduled | State::Stalled | State::Suspended => self.colour(Color::Yellow),
+            State::Scheduled | State::Stalled | State::Suspended | State::Stopped => {
+                self.colour(Color::Yellow)
+            }
             State::DoneNotFinished | State::Finished => self.colour(Color::Green),
             State::Failed | State::Invalid => self.colour(Color::Red),
             State::Gone | State::Unknown => self.colour(Color::Magenta),
@@ -116,6 +119,18 @@ impl Theme {
         } else {
             (phase_glyph(phase), Style::new())
         }
+    }
+
+    /// The same for a stage of an offline merge.
+    pub(super) fn stage_fill(self, stage: Stage) -> (char, Style) {
+        let (colour, glyph) = stage_looks(stage);
+        if self.colours { (' ', Style::new().bg(colour)) } else { (glyph, Style::new()) }
+    }
+
+    /// Its colour on figures.
+    pub(super) fn stage_mark(self, stage: Stage) -> (char, Style) {
+        let (colour, glyph) = stage_looks(stage);
+        (glyph, self.colour(colour))
     }
 
     pub(super) fn map(self, cell: super::map::Known) -> (char, Style) {
@@ -156,6 +171,17 @@ const fn phase_glyph(phase: Option<Phase>) -> char {
     }
 }
 
+const fn stage_looks(stage: Stage) -> (Color, char) {
+    match stage {
+        Stage::Reading => (Color::LightBlue, ':'),
+        Stage::Copying => (Color::Green, '█'),
+        Stage::Verifying => (Color::Magenta, '▒'),
+        Stage::Flushing => (Color::Cyan, '░'),
+        Stage::Clearing => (Color::Yellow, '▓'),
+        Stage::Done => (Color::Gray, '·'),
+    }
+}
+
 /// The state's word on screen.
 pub(super) const fn state_word(state: State) -> &'static str {
     match state {
@@ -166,6 +192,7 @@ pub(super) const fn state_word(state: State) -> &'static str {
         State::Merging => "● MERGING",
         State::Stalled => "▲ STALLED",
         State::Suspended => "▲ SUSPENDED",
+        State::Stopped => "■ STOPPED",
         State::DoneNotFinished => "✓ DONE, NOT FINISHED",
         State::Finishing => "● FINISHING",
         State::Finished => "✓ FINISHED",

@@ -24,7 +24,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewSta
         .merge_borders(MergeStrategy::Exact)
         .border_style(theme.border())
         .title(Line::styled(title, theme.title()))
-        .title_bottom(bottom(state, area.width.saturating_sub(4)));
+        .title_bottom(bottom(model, state, area.width.saturating_sub(4)));
     if let Some(lost) = plain::lost(model) {
         let text = cut(&format!(" not seen: {lost} "), usize::from(area.width * 2 / 3));
         block = block.title(Line::styled(text, theme.warn()).right_aligned());
@@ -60,16 +60,21 @@ fn first_advice(model: &Model, width: u16, rows: usize) -> Vec<String> {
 }
 
 /// The keys, or a notice in their place.
-pub(super) fn bottom(state: &ViewState, width: u16) -> Line<'static> {
+pub(super) fn bottom(model: &Model, state: &ViewState, width: u16) -> Line<'static> {
     let theme = state.theme;
     if let Some(notice) = &state.notice {
         let text = cut(&human::printable(notice), usize::from(width).saturating_sub(2));
         return Line::styled(format!(" {text} "), theme.warn());
     }
     let mut parts = vec![part(0, "", theme.faint())];
+    let stopping = model.offline.as_ref().is_some_and(|offline| offline.stopping);
     for (rank, key) in (1_u8..).zip(KEYS) {
+        if stopping && key.name == "q" {
+            continue;
+        }
         if !key.several_only || state.tabs.are_several() {
-            parts.push(figure(rank, key.name, key.meaning.to_owned(), theme.key(), theme.faint()));
+            let meaning = if model.offline.is_some() { key.offline } else { key.meaning };
+            parts.push(figure(rank, key.name, meaning.to_owned(), theme.key(), theme.faint()));
         }
     }
     parts.push(part(0, "", theme.faint()));

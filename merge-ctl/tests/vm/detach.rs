@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
-use super::merge_ctl::{Ended, merge_ctl};
+use super::merge_ctl::{Ended, Waiter, merge_ctl};
 use super::testbed::{Testbed, dmsetup};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -171,7 +171,11 @@ fn a_quiet_moment_is_waited_for_without_the_terminal() {
     assert_eq!(told["news"], "waits");
     assert!(begin.elapsed() < Duration::from_secs(2) || !is_merging(&bed));
     let pid = pid(told);
+    // Whoever waits from now on waits for a merge that is still to begin.
+    let waiter = Waiter::start(&[&bed.dm("origin"), "--until", "merged"]);
     wait_until("the begin", || is_merging(&bed));
     assert!(begin.elapsed() >= Duration::from_secs(2));
+    bed.slow_down(0);
+    assert_ne!(waiter.end(0)["state"], "none", "it did not wait");
     finishes(&bed, pid, &promised_content);
 }

@@ -18,6 +18,15 @@ fn own_disk(name: &str) -> (PathBuf, String) {
     (image, disk)
 }
 
+/// A table over the disk, though not from its beginning: LVM would find its label there too.
+fn mapper_table(disk: &str, delay_ms: u32) -> String {
+    let sectors = 223 * 2048;
+    match delay_ms {
+        0 => format!("0 {sectors} linear {disk} 2048"),
+        ms => format!("0 {sectors} delay {disk} 2048 {ms}"),
+    }
+}
+
 /// A volume group.
 pub(crate) struct VolumeGroup {
     pub(crate) name: String,
@@ -38,14 +47,23 @@ impl VolumeGroup {
     /// The same over a linear device of this name, where errors can be made.
     pub(crate) fn on_mapper(name: &str, mapper: &str) -> Self {
         let (image, disk) = own_disk(name);
-        // Not from its beginning: LVM would find its label on the disk too.
-        let table = format!("0 {} linear {disk} 2048", 223 * 2048);
-        dmsetup(&["create", mapper, "--table", &table]);
+        dmsetup(&["create", mapper, "--table", &mapper_table(&disk, 0)]);
         let mut group = Self::on(name, &format!("/dev/mapper/{mapper}"));
         group.disk = Some((image, disk));
         group.mapper = Some(mapper.to_owned());
         group.fill();
         group
+    }
+
+    /// Delays every read and write of the disk of [`Self::on_mapper`].
+    pub(crate) fn slow_down(&self, ms: u32) {
+        let (Some(mapper), Some((_, disk))) = (&self.mapper, &self.disk) else {
+            panic!("{} has no disk that can be slow", self.name);
+        };
+        run("modprobe", &["dm-delay"]);
+        dmsetup(&["load", mapper, "--table", &mapper_table(disk, ms)]);
+        dmsetup(&["suspend", "--noflush", "--nolockfs", mapper]);
+        dmsetup(&["resume", mapper]);
     }
 
     fn fill(&self) {

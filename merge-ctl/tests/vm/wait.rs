@@ -14,8 +14,9 @@ use super::linear::Linear;
 use super::merge_ctl::{Running, Waiter, merge_ctl, wait};
 use super::testbed::{Testbed, dmsetup, mix, ram_disk, run};
 
-/// Soon, for a virtual machine on a busy one: below a second where it has a processor.
-const SOON_NS: u64 = 3_000_000_000;
+/// Soon, for a virtual machine on a busy one: below a second where it has a processor, and long before
+/// lvm2 would have looked.
+const SOON_NS: u64 = 10_000_000_000;
 const S: u64 = 1_000_000_000;
 
 /// The clock of the kernel's times.

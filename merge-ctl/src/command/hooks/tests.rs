@@ -31,6 +31,7 @@ fn sample(at_s: u64, kernel: KernelView) -> Sample {
         throttling: None,
         disks: None,
         dropped: Dropped::default(),
+        offline: None,
     }
 }
 
@@ -62,6 +63,7 @@ fn begun(origin: &str) -> Model {
         siblings: Vec::new(),
         kernel: String::new(),
         probes: ProbeReport { tier: ProbeTier::None, missing: Vec::new() },
+        offline: None,
     };
     Model::first(identity, &sample(0, merging("96/1000 16")), DEFAULT_STALL_AFTER_NS)
 }

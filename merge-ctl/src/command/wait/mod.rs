@@ -96,6 +96,8 @@ struct Waiting<'a> {
     vanished: Option<Sample>,
     /// The last state that was told.
     told: Option<State>,
+    /// The merge-ctl that is going to begin the merge.
+    announced_by: Option<u32>,
 }
 
 impl<'a> Waiting<'a> {
@@ -109,6 +111,7 @@ impl<'a> Waiting<'a> {
             model: None,
             vanished: None,
             told: None,
+            announced_by: None,
         })
     }
 
@@ -121,6 +124,7 @@ impl<'a> Waiting<'a> {
                     }
                 }
                 Ok(Standing::Driven) => {}
+                Ok(Standing::Announced(pid)) => self.waits_for_its_begin(pid),
                 Ok(Standing::Pending(pending)) => return Ok(self.waits_for_somebody(pending)),
                 Ok(Standing::Nothing { dm_name, label }) => {
                     return Ok(self.nothing_merges(dm_name, label));
@@ -205,6 +209,12 @@ impl<'a> Waiting<'a> {
         }
     }
 
+    fn waits_for_its_begin(&mut self, pid: u32) {
+        if self.announced_by.replace(pid) != Some(pid) && !self.options.quiet {
+            eprintln!("merge-ctl: merge-ctl, process {pid}, waits for a quiet moment to begin it");
+        }
+    }
+
     fn waits_for_somebody(&mut self, pending: Pending) -> Over {
         // What was seen of a merge that was taken down says less than what is known of it now.
         self.model = None;
@@ -270,7 +280,12 @@ impl<'a> Waiting<'a> {
                     owner: None,
                     state: "unknown",
                 }),
-                sentence: format!("Another merge-ctl was at work on it for all of {waited}."),
+                sentence: match self.announced_by {
+                    Some(pid) => format!(
+                        "Not begun after {waited}: merge-ctl, process {pid}, waits for a quiet moment."
+                    ),
+                    None => format!("Another merge-ctl was at work on it for all of {waited}."),
+                },
                 next: String::new(),
             },
         }

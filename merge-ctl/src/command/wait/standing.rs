@@ -8,7 +8,7 @@ use merge_ctl::dm::{Control, Device, Host};
 use merge_ctl::harmless::argument;
 use merge_ctl::lvm::lvm2::{Lvm, LvmError, Volume};
 use merge_ctl::lvm::names::VolumeName;
-use merge_ctl::merge::journal::{Journal, driver};
+use merge_ctl::merge::journal::{Journal, driver, intent};
 use merge_ctl::sample::Owner;
 
 /// How a volume stands.
@@ -18,6 +18,8 @@ pub(super) enum Standing {
     Merging(Host, String),
     /// Another merge-ctl is about to begin or to finish it.
     Driven,
+    /// Another merge-ctl, this process, waits for the moment to begin it.
+    Announced(u32),
     /// It is to be merged, and nothing happens until somebody acts.
     Pending(Pending),
     /// Nothing is merged, and nothing is to be.
@@ -90,7 +92,8 @@ fn not_merging(device: &Device) -> anyhow::Result<Standing> {
         (Owner::Lvm, Some(volume)) => recorded(&volume)?,
         _ => journalled(name)?,
     };
-    Ok(standing.unwrap_or_else(|| nothing(name, device.label())))
+    let announced = || intent::announced_by(name).map(Standing::Announced);
+    Ok(standing.or_else(announced).unwrap_or_else(|| nothing(name, device.label())))
 }
 
 fn nothing(dm_name: &str, label: String) -> Standing {

@@ -6,10 +6,12 @@
 //! behind what was done. A volume of LVM has none: lvm2's own metadata is its journal.
 //!
 //! [`Record`] is what is written, [`below`] how the devices under the merge are found again,
-//! [`driver`] who may change anything.
+//! [`driver`] who may change anything, [`intent`] who is going to.
 
 pub mod below;
 pub mod driver;
+pub mod intent;
+mod pid_lock;
 mod record;
 
 use std::fs;

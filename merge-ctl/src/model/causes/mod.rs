@@ -13,6 +13,7 @@
 mod advice;
 mod finding;
 mod measured;
+mod offline;
 pub mod outlook;
 mod share;
 mod slow;
@@ -24,7 +25,7 @@ pub mod thresholds;
 mod tests;
 
 pub use finding::{Figure, Finding, Value};
-pub use outlook::{Outlook, outlook};
+pub use outlook::{Outlook, before, outlook};
 
 use super::{Model, State};
 use measured::Measured;
@@ -42,6 +43,8 @@ pub enum Cause {
     StatusUnreadable,
     /// LVM has recorded the merge and begins it at the next activation.
     Scheduled,
+    /// An offline merge was told to stop before it had cleared anything.
+    Stopped,
     /// The origin, or a device below it, is suspended.
     Suspended,
     /// All is merged, and nobody has put the plain table back.
@@ -64,6 +67,10 @@ pub enum Cause {
     Throttle,
     /// Large runs, and copying takes what the devices need for it.
     DeviceSpeed,
+    /// An offline merge: what the stage that it is in does, or the one that took longest.
+    Offline,
+    /// An offline merge copies as fast as `--bandwidth` lets it.
+    Bandwidth,
     /// Several things, none of which stands out.
     NoSingleCause,
     /// Too little has been seen to tell.
@@ -76,12 +83,13 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Failed,
         Self::Invalid,
         Self::Gone,
         Self::StatusUnreadable,
         Self::Scheduled,
+        Self::Stopped,
         Self::Suspended,
         Self::NotFinished,
         Self::Finished,
@@ -93,6 +101,8 @@ impl Cause {
         Self::Siblings,
         Self::Throttle,
         Self::DeviceSpeed,
+        Self::Offline,
+        Self::Bandwidth,
         Self::NoSingleCause,
         Self::NothingYet,
         Self::NotSeen,
@@ -107,6 +117,7 @@ impl Cause {
             Self::Gone => "gone",
             Self::StatusUnreadable => "status-unreadable",
             Self::Scheduled => "scheduled",
+            Self::Stopped => "stopped",
             Self::Suspended => "suspended",
             Self::NotFinished => "not-finished",
             Self::Finished => "finished",
@@ -118,6 +129,8 @@ impl Cause {
             Self::Siblings => "siblings",
             Self::Throttle => "throttle",
             Self::DeviceSpeed => "device-speed",
+            Self::Offline => "offline",
+            Self::Bandwidth => "bandwidth",
             Self::NoSingleCause => "no-single-cause",
             Self::NothingYet => "nothing-yet",
             Self::NotSeen => "not-seen",
@@ -128,6 +141,9 @@ impl Cause {
 
 /// What is to blame, most important first. Never empty.
 pub fn of(model: &Model) -> Vec<Finding> {
+    if let Some(offline) = &model.offline {
+        return offline::findings(model, offline);
+    }
     let mut findings: Vec<Finding> = state::finding(model).into_iter().collect();
     match model.state {
         State::Merging => findings.extend(share::findings(&Measured::last_minute(model))),

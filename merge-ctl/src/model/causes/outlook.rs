@@ -55,6 +55,18 @@ pub fn scheduled(origin: &str) -> Finding {
     Finding::new(Cause::Scheduled, sentence).advise(advice::scheduled(origin))
 }
 
+/// What these runs promise for a merge that has not begun, so that there still is a choice.
+pub fn before(runs: &Outlook) -> Finding {
+    let mut finding = outlook(runs);
+    if finding.cause == Cause::Fragmentation {
+        let offline = "If the origin has no other snapshots and can be taken out of use, merge it \
+                       offline: merge-ctl start --offline copies in the origin's order, many pieces at once, and pays for \
+                       no run. merge-ctl plan says how long either takes.";
+        finding.advice.insert(0, offline.to_owned());
+    }
+    finding
+}
+
 /// What these runs promise.
 pub fn outlook(runs: &Outlook) -> Finding {
     let (Some(chunk_size), 1..) = (runs.chunk_size, runs.runs) else {
@@ -117,6 +129,16 @@ mod tests {
         assert_eq!(of(&[63; 100]).cause, Cause::Fragmentation);
         assert_eq!(of(&[64; 100]).cause, Cause::DeviceSpeed);
         assert_eq!(of(&[256; 4]).cause, Cause::DeviceSpeed);
+    }
+
+    #[test]
+    fn offline_is_advised_before_a_fragmented_merge_begins_and_not_once_it_has() {
+        let mut outlook = Outlook { chunk_size: ChunkSize::from_sectors(8), ..Outlook::EMPTY };
+        outlook.add(1);
+        assert!(!before(&outlook).advice.join(" ").contains("--offline"));
+        (0..99).for_each(|_| outlook.add(1));
+        assert!(before(&outlook).advice[0].contains("merge-ctl start --offline"));
+        assert!(!super::outlook(&outlook).advice.join(" ").contains("--offline"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn cause(measured: &Measured<'_>, stall: &Stall) -> Cause {
     match stall.cause {
         // A suspended origin is a state of its own, and never comes here.
         StallCause::Suspended => Cause::Suspended,
+        StallCause::Stage(_) => Cause::Offline,
         StallCause::NoProgress => waits_for(measured).map_or(Cause::NotSeen, Side::cause),
         StallCause::Phase(Phase::Metadata) => Cause::SlowCow,
         StallCause::Phase(Phase::Siblings) => Cause::Siblings,

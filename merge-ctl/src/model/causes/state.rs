@@ -16,6 +16,8 @@ pub(super) fn finding(model: &Model) -> Option<Finding> {
         State::Failed => Some(failed(model)),
         State::Invalid => Some(invalid(model)),
         State::Scheduled => Some(scheduled(model)),
+        // Only an offline merge is, which has findings of its own.
+        State::Stopped => None,
         State::DoneNotFinished => Some(not_finished(model)),
         State::Finished => Some(finished(model)),
         State::Gone => Some(

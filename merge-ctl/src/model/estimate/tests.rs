@@ -74,6 +74,7 @@ fn identity(probes: bool) -> MergeIdentity {
         siblings: Vec::new(),
         kernel: String::new(),
         probes: ProbeReport { tier, missing: Vec::new() },
+        offline: None,
     }
 }
 
@@ -179,6 +180,7 @@ fn sample(at_ns: u64, left_chunks: u64, runs: Vec<Run>) -> Sample {
         throttling: None,
         disks: None,
         dropped: Dropped::default(),
+        offline: None,
     }
 }
 

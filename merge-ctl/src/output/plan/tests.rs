@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::model::{RunSizeBucket, RunSizes};
-use crate::output::plan_json;
+use crate::output::{plan_json, plan_tables as tables};
 use crate::plan::costs::{MergeCosts, Timed};
 use crate::plan::density::Density;
-use crate::plan::offline::Offline;
+use crate::plan::offline::{Advice, Circumstances, Faster, Offline};
 use crate::plan::replay::{ChunkSizeRow, Counts};
 use crate::plan::siblings::{Fate, SiblingPlan};
 use crate::plan::{Largest, Subject};
@@ -117,7 +117,7 @@ fn fragmented() -> Plan {
                 fate: Fate::LostAlready,
             },
         ],
-        offline: Some(Offline::new(work, Some(4_200), Some(&costs), time)),
+        offline: Some(Offline::new(work, Some(4_200), Some(&costs), time, SIBLINGS)),
         chunk_sizes: vec![
             row(2048, false, bounds, None),
             row(4096, true, counts(10_312, 4_338), Some(true)),
@@ -130,11 +130,39 @@ fn fragmented() -> Plan {
     }
 }
 
+const SIBLINGS: Circumstances = Circumstances { merging: false, siblings: true };
+
 const PAPER: Paper = Paper { width: 80, colour: false };
 
 #[test]
 fn a_fragmented_snapshot_with_siblings() {
     insta::assert_snapshot!(text(&fragmented(), &PAPER));
+}
+
+#[test]
+fn an_advice_to_merge_offline_names_the_command() {
+    let advised = |advice| {
+        let mut plan = Plan { siblings: Vec::new(), ..fragmented() };
+        let open = advice == Some(Advice::Online);
+        let faster = Some(if open { Faster::Perhaps } else { Faster::Yes });
+        plan.offline = plan.offline.map(|offline| Offline { advice, faster, ..offline });
+        plan
+    };
+    let plan = advised(Some(Advice::Offline));
+    let words = tables::offline(&plan);
+    assert!(words.contains("merge-ctl start --offline vg/snap"), "{words}");
+    insta::assert_snapshot!(words);
+    let value: serde_json::Value = serde_json::from_str(&plan_json::object(&plan)).unwrap();
+    assert_eq!(value["advice"], "offline");
+    for advice in [Advice::Online, Advice::OnlineIsShort] {
+        let plan = advised(Some(advice));
+        insta::assert_snapshot!(tables::offline(&plan));
+        let value: serde_json::Value = serde_json::from_str(&plan_json::object(&plan)).unwrap();
+        assert_eq!(value["advice"], "online");
+    }
+    let value: serde_json::Value =
+        serde_json::from_str(&plan_json::object(&advised(None))).unwrap();
+    assert!(value["advice"].is_null());
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl Stepper {
     fn run_to_exec(&mut self) {
         loop {
             match waitpid(self.pid(), None).unwrap() {
-                WaitStatus::PtraceEvent(_, _, event) if event == nix::libc::PTRACE_EVENT_EXEC => {
+                WaitStatus::PtraceEvent(_, _, event) if event == libc::PTRACE_EVENT_EXEC => {
                     return;
                 }
                 WaitStatus::PtraceEvent(pid, ..) => ptrace::cont(pid, None).unwrap(),

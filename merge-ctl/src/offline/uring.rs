@@ -1,0 +1,196 @@
+//! Requests by io_uring: one thread keeps all of them under way, from buffers and to files that the
+//! kernel knows beforehand.
+//!
+//! This is the engine's only room with unsafe code, because the kernel writes into memory that Rust
+//! cannot see it write into. What makes that sound: the buffers are one allocation that never moves
+//! and is freed only when nothing is under way; whoever calls keeps to [`Queue`], so that no slice of
+//! a buffer is alive while a request for it is under way; every request lies within its buffer.
+//!
+//! Only what Linux 5.10 has is used. Where buffers cannot be registered, for want of memory that may
+//! be locked, requests name plain memory.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::ptr::NonNull;
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::budget::Slots;
+use super::queue::{Ended, Queue, Request, Side, Way};
+use super::threads::Files;
+use crate::store::aligned::ALIGNMENT_BYTES;
+
+/// The kernel registers no larger buffer.
+const MOST_REGISTERED_BYTES: usize = 1 << 30;
+
+/// See the module.
+pub(super) struct Uring {
+    // Dropped before the buffers: by then nothing is under way.
+    ring: IoUring,
+    buffers: Buffers,
+    /// How many slots share one registered buffer; none where they are not registered.
+    registered: Option<usize>,
+    under_way: usize,
+    /// The ring lasts no longer than they do.
+    _files: Files,
+}
+
+impl Uring {
+    /// # Errors
+    /// What the kernel answers: among others `EPERM` and `ENOSYS`, where io_uring is forbidden.
+    pub(super) fn new(files: Files, slots: Slots, requests: usize) -> io::Result<Self> {
+        let entries = u32::try_from(requests.next_power_of_two()).unwrap_or(u32::MAX);
+        let ring = IoUring::new(entries)?;
+        let fds: [RawFd; 2] = [files.origin.as_raw_fd(), files.cow.as_raw_fd()];
+        ring.submitter().register_files(&fds)?;
+        let buffers = Buffers::new(slots)?;
+        let registered = buffers.register(&ring);
+        Ok(Self { ring, buffers, registered, under_way: 0, _files: files })
+    }
+
+    fn entry(&self, token: usize, request: Request) -> squeue::Entry {
+        let file = types::Fixed(match request.side {
+            Side::Origin => 0,
+            Side::Cow => 1,
+        });
+        let place = self.buffers.place(request.slot, request.from, request.length);
+        // No buffer is that long.
+        let length = u32::try_from(request.length).unwrap_or(u32::MAX);
+        let at = request.at_bytes;
+        let index = self.registered.map(|shared| (request.slot / shared) as u16);
+        let entry = match (request.way, index) {
+            (Way::Read, Some(index)) => {
+                opcode::ReadFixed::new(file, place, length, index).offset(at).build()
+            }
+            (Way::Write, Some(index)) => {
+                opcode::WriteFixed::new(file, place, length, index).offset(at).build()
+            }
+            (Way::Read, None) => opcode::Read::new(file, place, length).offset(at).build(),
+            (Way::Write, None) => opcode::Write::new(file, place, length).offset(at).build(),
+        };
+        entry.user_data(token as u64)
+    }
+
+    fn next_ended(&mut self) -> Option<Ended> {
+        let entry = self.ring.completion().next()?;
+        self.under_way -= 1;
+        let answer = match entry.result() {
+            moved @ 0.. => Ok(moved as usize),
+            error => Err(io::Error::from_raw_os_error(-error)),
+        };
+        Some(Ended { token: entry.user_data() as usize, answer })
+    }
+
+    /// Hands over what was begun, and waits until something has ended.
+    fn submit_and_wait(&self) -> io::Result<()> {
+        match self.ring.submit_and_wait(1) {
+            Ok(_) => Ok(()),
+            // A signal; or the kernel wants its answers to be taken first.
+            Err(error) if is_passing(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, ResourceBusy, WouldBlock};
+    matches!(error.kind(), Interrupted | ResourceBusy | WouldBlock)
+}
+
+impl Queue for Uring {
+    fn begin(&mut self, token: usize, request: Request) -> io::Result<()> {
+        let entry = self.entry(token, request);
+        let full = |_| io::Error::other("the ring has no room for a request");
+        // SAFETY: the entry names two registered files and memory within a buffer (`place` checks
+        // that), which lives until nothing is under way (`drop` waits) and of which nobody has a
+        // slice (the contract of `Queue`).
+        unsafe { self.ring.submission().push(&entry) }.map_err(full)?;
+        self.under_way += 1;
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<Ended> {
+        loop {
+            if let Some(ended) = self.next_ended() {
+                return Ok(ended);
+            }
+            self.submit_and_wait()?;
+        }
+    }
+
+    fn buffer(&mut self, slot: usize) -> &mut [u8] {
+        self.buffers.slice(slot)
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        while self.under_way > 0 {
+            if self.next_ended().is_none() && self.submit_and_wait().is_err() {
+                // The kernel may still write into them: rather lose the memory.
+                self.buffers.leak = true;
+                return;
+            }
+        }
+    }
+}
+
+/// All buffers: one allocation.
+struct Buffers {
+    start: NonNull<u8>,
+    layout: Layout,
+    slots: Slots,
+    leak: bool,
+}
+
+impl Buffers {
+    fn new(slots: Slots) -> io::Result<Self> {
+        let missing = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let bytes = slots.count.checked_mul(slots.bytes).filter(|bytes| *bytes > 0);
+        let layout = Layout::from_size_align(bytes.ok_or_else(missing)?, ALIGNMENT_BYTES);
+        let layout = layout.map_err(|_| missing())?;
+        // SAFETY: the layout's size is not 0.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(missing)?;
+        Ok(Self { start, layout, slots, leak: false })
+    }
+
+    /// Lets the kernel know them; how many slots share one registered buffer.
+    fn register(&self, ring: &IoUring) -> Option<usize> {
+        let shared = MOST_REGISTERED_BYTES / self.slots.bytes;
+        let all: Vec<_> = (0..self.slots.count)
+            .step_by(shared)
+            .map(|first| libc::iovec {
+                iov_base: self.place(first, 0, 0).cast(),
+                iov_len: shared.min(self.slots.count - first) * self.slots.bytes,
+            })
+            .collect();
+        // SAFETY: each lies within the allocation, which lives longer than the ring.
+        unsafe { ring.submitter().register_buffers(&all) }.is_ok().then_some(shared)
+    }
+
+    /// Where a part of a slot is.
+    fn place(&self, slot: usize, from: usize, length: usize) -> *mut u8 {
+        let Slots { count, bytes } = self.slots;
+        assert!(slot < count && from <= bytes && length <= bytes - from, "outside the buffers");
+        // SAFETY: as was just seen, it is within the allocation.
+        unsafe { self.start.as_ptr().add(slot * bytes + from) }
+    }
+
+    fn slice(&mut self, slot: usize) -> &mut [u8] {
+        let bytes = self.slots.bytes;
+        // SAFETY: the place is within the allocation, whose bytes were all set at its start; no
+        // other slice of it can be alive while `self` is borrowed, and no request for this slot is
+        // under way (the contract of `Queue`).
+        unsafe { std::slice::from_raw_parts_mut(self.place(slot, 0, bytes), bytes) }
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        if !self.leak {
+            // SAFETY: it was allocated with this layout, and nothing is under way any more.
+            unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        }
+    }
+}
