@@ -145,7 +145,9 @@ pub(super) fn left_bytes(facts: &OfflineFacts, terms: Option<OfflineTerms>) -> O
     }
     let chunk_bytes = total.checked_div(reading.exceptions)?;
     if facts.end.is_some() {
-        return Some(total.saturating_sub(reading.cleared_exceptions.saturating_mul(chunk_bytes)));
+        let left = reading.exceptions.saturating_sub(reading.cleared_exceptions);
+        // The origin's last chunk may be a part of one.
+        return Some(left.saturating_mul(total.div_ceil(reading.exceptions)).min(total));
     }
     let copied = reading.copied_bytes.min(total);
     let done = if terms.is_some_and(|terms| terms.verify) {

@@ -29,7 +29,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    fn of(&self, side: Side) -> &File {
+    pub(super) fn of(&self, side: Side) -> &File {
         match side {
             Side::Origin => &self.origin,
             Side::Cow => &self.cow,

@@ -1,5 +1,7 @@
-//! Requests by io_uring: one thread keeps all of them under way, from buffers and to files that the
-//! kernel knows beforehand.
+//! Requests by io_uring: one thread keeps all of them under way, from buffers that the kernel knows
+//! beforehand. It does not know the files beforehand: registered ones stay open for a moment after the
+//! ring and the process are gone, and so do locks on them and exclusive opens of devices. Whoever comes
+//! next would find them busy.
 //!
 //! This is the engine's only room with unsafe code, because the kernel writes into memory that Rust
 //! cannot see it write into. What makes that sound: the buffers are one allocation that never moves
@@ -11,13 +13,13 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::io;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::AsRawFd as _;
 use std::ptr::NonNull;
 
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::budget::Slots;
-use super::queue::{Ended, Queue, Request, Side, Way};
+use super::queue::{Ended, Queue, Request, Way};
 use super::threads::Files;
 use crate::store::aligned::ALIGNMENT_BYTES;
 
@@ -32,8 +34,8 @@ pub(super) struct Uring {
     /// How many slots share one registered buffer; none where they are not registered.
     registered: Option<usize>,
     under_way: usize,
-    /// The ring lasts no longer than they do.
-    _files: Files,
+    /// They stay open as long as something may be under way.
+    files: Files,
 }
 
 impl Uring {
@@ -42,18 +44,13 @@ impl Uring {
     pub(super) fn new(files: Files, slots: Slots, requests: usize) -> io::Result<Self> {
         let entries = u32::try_from(requests.next_power_of_two()).unwrap_or(u32::MAX);
         let ring = IoUring::new(entries)?;
-        let fds: [RawFd; 2] = [files.origin.as_raw_fd(), files.cow.as_raw_fd()];
-        ring.submitter().register_files(&fds)?;
         let buffers = Buffers::new(slots)?;
         let registered = buffers.register(&ring);
-        Ok(Self { ring, buffers, registered, under_way: 0, _files: files })
+        Ok(Self { ring, buffers, registered, under_way: 0, files })
     }
 
     fn entry(&self, token: usize, request: Request) -> squeue::Entry {
-        let file = types::Fixed(match request.side {
-            Side::Origin => 0,
-            Side::Cow => 1,
-        });
+        let file = types::Fd(self.files.of(request.side).as_raw_fd());
         let place = self.buffers.place(request.slot, request.from, request.length);
         // No buffer is that long.
         let length = u32::try_from(request.length).unwrap_or(u32::MAX);
@@ -102,7 +99,7 @@ impl Queue for Uring {
     fn begin(&mut self, token: usize, request: Request) -> io::Result<()> {
         let entry = self.entry(token, request);
         let full = |_| io::Error::other("the ring has no room for a request");
-        // SAFETY: the entry names two registered files and memory within a buffer (`place` checks
+        // SAFETY: the entry names an open file and memory within a buffer (`place` checks
         // that), which lives until nothing is under way (`drop` waits) and of which nobody has a
         // slice (the contract of `Queue`).
         unsafe { self.ring.submission().push(&entry) }.map_err(full)?;

@@ -57,7 +57,7 @@ pub enum OfflineEnd {
 /// The error that an offline merge met.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfflineFault {
-    /// Its code: those of [`Fault`], and `verify-read-origin`, `verify-differs`, `store`, `open`,
+    /// Its code: those of [`Fault`], and `verify-read-origin`, `verify-differs`, `store`, `unfit`, `open`,
     /// `resource`.
     pub code: String,
     /// What was tried, and what the kernel answered.
@@ -76,9 +76,11 @@ impl OfflineFault {
         let (device, sector, source) = match error {
             OfflineError::Io { device, at, source, .. } => (Some(device), Some(at.0), Some(source)),
             OfflineError::Differs { origin, at, .. } => (Some(origin), Some(at.0), None),
-            OfflineError::Store { cow, .. }
-            | OfflineError::NoStore(cow)
-            | OfflineError::Invalid(cow) => (Some(cow), None, None),
+            OfflineError::Store { cow: device, .. }
+            | OfflineError::NoStore(device)
+            | OfflineError::Invalid(device)
+            | OfflineError::Same(device)
+            | OfflineError::Blocks { origin: device, .. } => (Some(device), None, None),
             OfflineError::Open { source, .. } | OfflineError::Resource { source, .. } => {
                 (None, None, Some(source))
             }
@@ -107,6 +109,7 @@ fn code(error: &OfflineError, origin: &str) -> &'static str {
             Fault::MetadataReadCow.code()
         }
         OfflineError::Store { .. } | OfflineError::NoStore(_) | OfflineError::Invalid(_) => "store",
+        OfflineError::Same(_) | OfflineError::Blocks { .. } => "unfit",
         OfflineError::Open { .. } => "open",
         OfflineError::Resource { .. } => "resource",
     }
