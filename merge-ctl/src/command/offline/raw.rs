@@ -16,13 +16,12 @@ use anyhow::Context;
 use merge_ctl::dm::{Control, DeviceRef, Host, nodes};
 use merge_ctl::guard::Guard;
 use merge_ctl::harmless::{argument, printable};
-use merge_ctl::human;
 use merge_ctl::merge::handover::Handover;
 use merge_ctl::merge::journal::{Phase, Record};
 use merge_ctl::merge::machine::Goal;
 use merge_ctl::merge::preflight::{Obstacle, Plan, Refusal, Way};
 use merge_ctl::merge::recording;
-use merge_ctl::offline::{Devices, Merged, OfflineError, Outcome, Target};
+use merge_ctl::offline::{Devices, OfflineError, Outcome, Target};
 use merge_ctl::state::State;
 
 pub(super) use self::refusals::begun_before;
@@ -32,8 +31,8 @@ use tokio::time::timeout;
 use super::super::attach::{self, Turn};
 use super::super::begin::{is_undone, journal_of};
 use super::super::raw::Raw;
-use super::super::{plans, terminal};
-use super::follow::{Subject, follow};
+use super::super::{live, plans, terminal};
+use super::follow::{Subject, Volume, Whose, follow_then};
 use crate::cli::Start;
 use crate::exit::{self, Exit, Interrupted};
 
@@ -44,6 +43,8 @@ pub(super) async fn run(
     plan: &Plan<'_>,
     options: &Start,
 ) -> anyhow::Result<ExitCode> {
+    // Before anything is changed: a dashboard that cannot be had is a wrong usage.
+    live::output(&options.live)?;
     refusals::look(host, plan)?;
     if options.offline.dry_run {
         super::for_people(options)?;
@@ -53,13 +54,21 @@ pub(super) async fn run(
         eprintln!("merge-ctl: nothing was changed");
         return Ok(Exit::Refused.into());
     }
-    let subject = Subject { origin: plan.origin.label(), snapshot: Some(plan.snapshot.label()) };
+    let subject = Subject {
+        origin: plan.origin.label(),
+        dm_name: Some(plan.origin.info.name.clone()),
+        snapshot: Some(plan.snapshot.label()),
+        whose: Whose::DeviceMapper,
+    };
     // From here on until the engine heeds it itself: neither is it lost, nor does it kill us.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut raw = begun(control, &subject, options)?;
     let guard = match raw.put_aside(control) {
         Ok(guard) => guard,
-        Err(error) => return Err(undone(raw, control, error)),
+        Err(error) => {
+            close_undone(raw, control);
+            return Err(error.context("the merge was not begun"));
+        }
     };
     // Only now does the kernel let go of them.
     let devices = match devices(raw.record(), host) {
@@ -77,12 +86,40 @@ pub(super) async fn run(
         drop(devices);
         return Err(back_out(raw, guard, control, Interrupted.into()));
     }
-    let ending = match follow(&subject, devices, options).await {
-        Ok(Outcome::Merged(merged)) => Ending::Merged(merged),
-        Ok(Outcome::Stopped) => Ending::Stopped,
-        Err(error) => Ending::of(error),
+    merge(raw, guard, control, &subject, devices, options).await.map(Into::into)
+}
+
+/// The engine, and what comes after it.
+async fn merge(
+    raw: Raw,
+    guard: Guard,
+    control: &Control,
+    subject: &Subject,
+    devices: Devices,
+    options: &Start,
+) -> anyhow::Result<Exit> {
+    let mut held = Some((raw, guard));
+    let mut after = None;
+    let outcome = follow_then(subject, devices, options, async |outcome| {
+        let (raw, guard) = held.take().context("nobody holds the devices")?;
+        let ended = end(&Ending::of(outcome), raw, guard, control, &subject.origin)?;
+        let volume = if ended.exit == Exit::Done { Volume::GivenBack } else { Volume::NotYet };
+        after = Some(ended);
+        Ok(volume)
+    })
+    .await;
+    let after = match (after, held) {
+        (Some(after), _) => after,
+        // The engine is gone without a word.
+        (None, Some((raw, guard))) => end(&Ending::Broken, raw, guard, control, &subject.origin)?,
+        // What came after it has failed, and says so.
+        (None, None) => return outcome.map(|_| Exit::Error),
     };
-    end(ending, raw, guard, control, &subject.origin).map(Into::into)
+    match (outcome, after.words) {
+        (Ok(_), _) => Ok(after.exit),
+        (Err(error), Some(words)) => Err(error.context(words)),
+        (Err(error), None) => Err(error),
+    }
 }
 
 async fn has_come(interrupt: &mut Signal) -> bool {
@@ -140,6 +177,12 @@ fn devices(record: &Record, host: &Host) -> anyhow::Result<Devices> {
 
 /// Brings both devices back, before the engine has begun.
 fn back_out(mut raw: Raw, guard: Guard, control: &Control, error: anyhow::Error) -> anyhow::Error {
+    bring_back(&mut raw, guard, control);
+    close_undone(raw, control);
+    error.context("the merge was not begun")
+}
+
+fn bring_back(raw: &mut Raw, guard: Guard, control: &Control) {
     // Nothing was copied yet, whatever the journal says by now. Where it cannot be told otherwise, the
     // kernel merges, which is right too.
     if raw.record().phase != Phase::Starting
@@ -150,11 +193,10 @@ fn back_out(mut raw: Raw, guard: Guard, control: &Control, error: anyhow::Error)
     if let Err(also) = raw.drive_under(guard, &Goal::Rest, "undone", control) {
         eprintln!("merge-ctl: {}", exit::words(&also));
     }
-    undone(raw, control, error)
 }
 
-/// An error, after which there is nothing to resume where all is as it was.
-fn undone(raw: Raw, control: &Control, error: anyhow::Error) -> anyhow::Error {
+/// Where all is as it was, there is nothing to resume.
+fn close_undone(raw: Raw, control: &Control) {
     let closed = match is_undone(&raw, control) {
         Ok(true) => raw.close(),
         Ok(false) => Ok(()),
@@ -163,74 +205,75 @@ fn undone(raw: Raw, control: &Control, error: anyhow::Error) -> anyhow::Error {
     if let Err(also) = closed {
         eprintln!("merge-ctl: {}", exit::words(&also));
     }
-    error.context("the merge was not begun")
 }
 
 /// What the engine came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Ending {
-    Merged(Merged),
+    Merged,
     Stopped,
+    /// It has refused before it copied anything.
+    Refused,
     /// It could not go on, and the devices are as good as before.
-    Broken(anyhow::Error),
-    /// A device, or what is on it, is not to be trusted.
-    Faulty(anyhow::Error),
+    Broken,
+    /// A device, or what is on it, is not to be trusted; why.
+    Faulty(String),
 }
 
 impl Ending {
-    fn of(error: anyhow::Error) -> Self {
-        let engine = error.chain().find_map(|cause| cause.downcast_ref::<OfflineError>());
-        match engine {
-            None | Some(OfflineError::Resource { .. } | OfflineError::Open { .. }) => {
-                Self::Broken(error)
+    fn of(outcome: &Result<Outcome, OfflineError>) -> Self {
+        use OfflineError as E;
+        match outcome {
+            Ok(Outcome::Merged(_)) => Self::Merged,
+            Ok(Outcome::Stopped) => Self::Stopped,
+            Err(E::Same(_) | E::Blocks { .. } | E::NoStore(_) | E::Invalid(_)) => Self::Refused,
+            Err(E::Resource { .. } | E::Open { .. }) => Self::Broken,
+            Err(error @ (E::Store { .. } | E::Io { .. } | E::Differs { .. })) => {
+                Self::Faulty(error.to_string())
             }
-            Some(_) => Self::Faulty(error),
         }
     }
 }
 
+/// Where everything is in the end.
+struct Ended {
+    exit: Exit,
+    /// What there is to say beside the engine's error.
+    words: Option<String>,
+}
+
 /// What is done once the engine has let go of the devices.
 fn end(
-    ending: Ending,
+    ending: &Ending,
     mut raw: Raw,
     guard: Guard,
     control: &Control,
     origin: &str,
-) -> anyhow::Result<Exit> {
-    if let Ending::Faulty(error) = ending {
-        return Err(take_down(raw, guard, control, origin, error));
+) -> anyhow::Result<Ended> {
+    match ending {
+        Ending::Faulty(why) => return take_down(raw, guard, control, origin, why),
+        Ending::Refused => {
+            bring_back(&mut raw, guard, control);
+            close_undone(raw, control);
+            let words = Some("the merge was not begun".to_owned());
+            return Ok(Ended { exit: Exit::Refused, words });
+        }
+        Ending::Merged | Ending::Stopped | Ending::Broken => {}
     }
-    let state = raw.drive_under(guard, &Goal::Merge, "taken up by the kernel", control);
+    let state = raw.drive_under(guard, &Goal::Merge, "taken up by the kernel", control)?;
+    if *ending == Ending::Merged && state == State::DoneNotFinished {
+        raw.finish(control)?;
+        return Ok(Ended { exit: Exit::Done, words: None });
+    }
     let goes_on = format!(
         "the kernel merges the rest into {}; to follow and finish it: merge-ctl resume {}",
         printable(origin),
         argument(origin)
     );
-    match (ending, state) {
-        (Ending::Broken(error), Ok(_)) => Err(error.context(goes_on)),
-        (Ending::Broken(error), Err(also)) => {
-            eprintln!("merge-ctl: {}", exit::words(&also));
-            Err(error)
-        }
-        (_, Err(error)) => Err(error),
-        (Ending::Merged(merged), Ok(State::DoneNotFinished)) => {
-            raw.finish(control)?;
-            tell_merged(&merged, origin);
-            Ok(Exit::Done)
-        }
-        (_, Ok(_)) => {
-            terminal::tell(&goes_on);
-            Ok(Exit::StillMerging)
-        }
+    if *ending != Ending::Broken {
+        terminal::tell(&goes_on);
     }
-}
-
-fn tell_merged(merged: &Merged, origin: &str) {
-    terminal::tell(&format!(
-        "merged {} ({}) into {}",
-        human::counted(merged.exceptions, "exception"),
-        human::bytes(merged.bytes),
-        printable(origin)
-    ));
+    Ok(Ended { exit: Exit::StillMerging, words: Some(goes_on) })
 }
 
 /// A device failed, or what is on it cannot be right: the kernel would come upon the same, and a merge
@@ -241,24 +284,21 @@ fn take_down(
     guard: Guard,
     control: &Control,
     origin: &str,
-    error: anyhow::Error,
-) -> anyhow::Error {
-    let why = format!("{error:#}");
-    let guard = match raw.advance_under(guard, Phase::Failed { why }) {
+    why: &str,
+) -> anyhow::Result<Ended> {
+    let guard = match raw.advance_under(guard, Phase::Failed { why: why.to_owned() }) {
         Ok(guard) => guard,
         Err((guard, also)) => {
             eprintln!("merge-ctl: {}", exit::words(&also));
             guard
         }
     };
-    if let Err(also) = raw.drive_under(guard, &Goal::Rest, "taken down", control) {
-        eprintln!("merge-ctl: {}", exit::words(&also));
-        return error;
-    }
+    raw.drive_under(guard, &Goal::Rest, "taken down", control).context(printable(why))?;
     let origin = argument(origin);
-    error.context(format!(
+    let words = format!(
         "the offline merge into {origin} cannot go on. {origin} and its snapshot are taken down, so \
          that nobody sees half a merge; the exceptions on the COW device say what is left. See to \
          the device, and then let the kernel merge the rest: merge-ctl resume {origin}"
-    ))
+    );
+    Ok(Ended { exit: Exit::Failed, words: Some(words) })
 }
