@@ -134,8 +134,7 @@ fn the_whole_merge_and_the_same_once_more() {
     for (name, verify) in [("off-whole", &[][..]), ("off-verify", &["--verify"])] {
         let (bed, promised) = bed(name, 600);
         let snapshot = bed.dm("snap");
-        let ended = merge_ctl(&[&OFFLINE[..], verify, &[&snapshot]].concat()).expect(0);
-        assert!(ended.stderr.contains("merged"), "{}", ended.stderr);
+        merge_ctl(&[&OFFLINE[..], verify, &[&snapshot]].concat()).expect(0);
         finished(&bed, &promised);
         let again = merge_ctl(&[&OFFLINE[..], &[&snapshot]].concat());
         assert_eq!(again.code, 2, "there is no such snapshot any more: {}", again.stderr);

@@ -19,7 +19,7 @@ use merge_ctl::store::{FileSource, Source};
 use merge_ctl::units::Sectors;
 
 use self::identity::Identity;
-use super::super::terminal;
+use super::super::{live, terminal};
 use super::census::Census;
 use super::follow::{Subject, Whose, follow};
 use crate::cli::Start;
@@ -40,6 +40,7 @@ impl<'p> Image<'p> {
 /// Merges the store on `cow` into `origin`.
 pub(super) async fn run(origin: &Path, cow: &Path, options: &Start) -> anyhow::Result<ExitCode> {
     let (origin, cow) = (Image::at(origin), Image::at(cow));
+    live::output(&options.live)?;
     look(&origin, &cow)?;
     let memory_bytes = super::engine(options).memory_bytes;
     if options.offline.dry_run {
@@ -64,18 +65,9 @@ pub(super) async fn run(origin: &Path, cow: &Path, options: &Start) -> anyhow::R
         whose: Whose::Images,
     };
     match follow(&subject, devices, options).await {
-        Ok(Outcome::Merged(merged)) => {
-            terminal::tell(&format!(
-                "merged {} ({}) into {}; {} holds none any more",
-                human::counted(merged.exceptions, "exception"),
-                human::bytes(merged.bytes),
-                origin.label,
-                cow.label
-            ));
-            Ok(Exit::Done.into())
-        }
+        Ok(Outcome::Merged(_)) => Ok(Exit::Done.into()),
         Ok(Outcome::Stopped) => {
-            terminal::tell(&format!("stopped. {}", half_merged(&origin, &cow)));
+            terminal::tell(&half_merged(&origin, &cow));
             Ok(Exit::StillMerging.into())
         }
         Err(error) => Err(error.context(half_merged(&origin, &cow))),

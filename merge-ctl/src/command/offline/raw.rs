@@ -32,7 +32,7 @@ use tokio::time::timeout;
 use super::super::attach::{self, Turn};
 use super::super::begin::{is_undone, journal_of};
 use super::super::raw::Raw;
-use super::super::{plans, terminal};
+use super::super::{live, plans, terminal};
 use super::follow::{Subject, Volume, Whose, follow_then};
 use crate::cli::Start;
 use crate::exit::{self, Exit, Interrupted};
@@ -44,6 +44,8 @@ pub(super) async fn run(
     plan: &Plan<'_>,
     options: &Start,
 ) -> anyhow::Result<ExitCode> {
+    // Before anything is changed: a dashboard that cannot be had is a wrong usage.
+    live::output(&options.live)?;
     refusals::look(host, plan)?;
     if options.offline.dry_run {
         super::for_people(options)?;
@@ -64,7 +66,10 @@ pub(super) async fn run(
     let mut raw = begun(control, &subject, options)?;
     let guard = match raw.put_aside(control) {
         Ok(guard) => guard,
-        Err(error) => return Err(undone(raw, control, error)),
+        Err(error) => {
+            close_undone(raw, control);
+            return Err(error.context("the merge was not begun"));
+        }
     };
     // Only now does the kernel let go of them.
     let devices = match devices(raw.record(), host) {
@@ -82,13 +87,40 @@ pub(super) async fn run(
         drop(devices);
         return Err(back_out(raw, guard, control, Interrupted.into()));
     }
-    let mut exit = Exit::Error;
-    follow_then(&subject, devices, options, async |outcome| {
-        exit = end(Ending::of(outcome), raw, guard, control, &subject.origin)?;
-        Ok(if exit == Exit::Done { Volume::GivenBack } else { Volume::NotYet })
+    merge(raw, guard, control, &subject, devices, options).await.map(Into::into)
+}
+
+/// The engine, and what comes after it.
+async fn merge(
+    raw: Raw,
+    guard: Guard,
+    control: &Control,
+    subject: &Subject,
+    devices: Devices,
+    options: &Start,
+) -> anyhow::Result<Exit> {
+    let mut held = Some((raw, guard));
+    let mut after = None;
+    let outcome = follow_then(subject, devices, options, async |outcome| {
+        let (raw, guard) = held.take().context("nobody holds the devices")?;
+        let ended = end(&Ending::of(outcome), raw, guard, control, &subject.origin)?;
+        let volume = if ended.exit == Exit::Done { Volume::GivenBack } else { Volume::NotYet };
+        after = Some(ended);
+        Ok(volume)
     })
-    .await?;
-    Ok(exit.into())
+    .await;
+    let after = match (after, held) {
+        (Some(after), _) => after,
+        // The engine is gone without a word.
+        (None, Some((raw, guard))) => end(&Ending::Broken, raw, guard, control, &subject.origin)?,
+        // What came after it has failed, and says so.
+        (None, None) => return outcome.map(|_| Exit::Error),
+    };
+    match (outcome, after.words) {
+        (Ok(_), _) => Ok(after.exit),
+        (Err(error), Some(words)) => Err(error.context(words)),
+        (Err(error), None) => Err(error),
+    }
 }
 
 async fn has_come(interrupt: &mut Signal) -> bool {
@@ -146,6 +178,12 @@ fn devices(record: &Record, host: &Host) -> anyhow::Result<Devices> {
 
 /// Brings both devices back, before the engine has begun.
 fn back_out(mut raw: Raw, guard: Guard, control: &Control, error: anyhow::Error) -> anyhow::Error {
+    bring_back(&mut raw, guard, control);
+    close_undone(raw, control);
+    error.context("the merge was not begun")
+}
+
+fn bring_back(raw: &mut Raw, guard: Guard, control: &Control) {
     // Nothing was copied yet, whatever the journal says by now. Where it cannot be told otherwise, the
     // kernel merges, which is right too.
     if raw.record().phase != Phase::Starting
@@ -156,11 +194,10 @@ fn back_out(mut raw: Raw, guard: Guard, control: &Control, error: anyhow::Error)
     if let Err(also) = raw.drive_under(guard, &Goal::Rest, "undone", control) {
         eprintln!("merge-ctl: {}", exit::words(&also));
     }
-    undone(raw, control, error)
 }
 
-/// An error, after which there is nothing to resume where all is as it was.
-fn undone(raw: Raw, control: &Control, error: anyhow::Error) -> anyhow::Error {
+/// Where all is as it was, there is nothing to resume.
+fn close_undone(raw: Raw, control: &Control) {
     let closed = match is_undone(&raw, control) {
         Ok(true) => raw.close(),
         Ok(false) => Ok(()),
@@ -169,74 +206,100 @@ fn undone(raw: Raw, control: &Control, error: anyhow::Error) -> anyhow::Error {
     if let Err(also) = closed {
         eprintln!("merge-ctl: {}", exit::words(&also));
     }
-    error.context("the merge was not begun")
 }
 
 /// What the engine came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Ending {
     Merged,
     Stopped,
+    /// It has refused before it copied anything.
+    Refused,
     /// It could not go on, and the devices are as good as before.
     Broken,
-    /// A device, or what is on it, is not to be trusted, for this reason.
+    /// A device, or what is on it, is not to be trusted; why.
     Faulty(String),
 }
 
 impl Ending {
     fn of(outcome: &Result<Outcome, OfflineError>) -> Self {
+        use OfflineError as E;
         match outcome {
             Ok(Outcome::Merged(_)) => Self::Merged,
             Ok(Outcome::Stopped) => Self::Stopped,
-            Err(OfflineError::Resource { .. } | OfflineError::Open { .. }) => Self::Broken,
-            Err(error) => Self::Faulty(human::in_full(error)),
+            Err(E::Same(_) | E::Blocks { .. } | E::NoStore(_) | E::Invalid(_)) => Self::Refused,
+            Err(E::Resource { .. } | E::Open { .. }) => Self::Broken,
+            Err(error @ (E::Store { .. } | E::Io { .. } | E::Differs { .. })) => {
+                Self::Faulty(human::in_full(error))
+            }
         }
     }
 }
 
-/// What is done once the engine has let go of the devices; its error is told at the end.
+/// Where everything is in the end.
+struct Ended {
+    exit: Exit,
+    /// What there is to say beside the engine's error.
+    words: Option<String>,
+}
+
+/// What is done once the engine has let go of the devices.
 fn end(
-    ending: Ending,
+    ending: &Ending,
     mut raw: Raw,
     guard: Guard,
     control: &Control,
     origin: &str,
-) -> anyhow::Result<Exit> {
-    if let Ending::Faulty(why) = ending {
-        take_down(raw, guard, control, origin, why);
-        return Ok(Exit::Failed);
+) -> anyhow::Result<Ended> {
+    match ending {
+        Ending::Faulty(why) => return take_down(raw, guard, control, origin, why),
+        Ending::Refused => {
+            bring_back(&mut raw, guard, control);
+            close_undone(raw, control);
+            let words = Some("the merge was not begun".to_owned());
+            return Ok(Ended { exit: Exit::Refused, words });
+        }
+        Ending::Merged | Ending::Stopped | Ending::Broken => {}
     }
     let state = raw.drive_under(guard, &Goal::Merge, "taken up by the kernel", control)?;
-    if matches!((&ending, state), (Ending::Merged, State::DoneNotFinished)) {
+    if *ending == Ending::Merged && state == State::DoneNotFinished {
         raw.finish(control)?;
-        return Ok(Exit::Done);
+        return Ok(Ended { exit: Exit::Done, words: None });
     }
-    terminal::tell(&format!(
+    let goes_on = format!(
         "the kernel merges the rest into {}; to follow and finish it: merge-ctl resume {}",
         printable(origin),
         argument(origin)
-    ));
-    Ok(Exit::StillMerging)
+    );
+    if *ending != Ending::Broken {
+        terminal::tell(&goes_on);
+    }
+    Ok(Ended { exit: Exit::StillMerging, words: Some(goes_on) })
 }
 
 /// A device failed, or what is on it cannot be right: the kernel would come upon the same, and a merge
 /// that it gives up is worse to get out of. So nothing is left that could be used, until somebody
 /// who has seen to the device says so.
-fn take_down(mut raw: Raw, guard: Guard, control: &Control, origin: &str, why: String) {
-    let guard = match raw.advance_under(guard, Phase::Failed { why }) {
+fn take_down(
+    mut raw: Raw,
+    guard: Guard,
+    control: &Control,
+    origin: &str,
+    why: &str,
+) -> anyhow::Result<Ended> {
+    let guard = match raw.advance_under(guard, Phase::Failed { why: why.to_owned() }) {
         Ok(guard) => guard,
         Err((guard, also)) => {
-            terminal::tell(&exit::words(&also));
+            eprintln!("merge-ctl: {}", exit::words(&also));
             guard
         }
     };
-    if let Err(also) = raw.drive_under(guard, &Goal::Rest, "taken down", control) {
-        terminal::tell(&exit::words(&also));
-        return;
-    }
-    let (printable, origin) = (printable(origin), argument(origin));
-    terminal::tell(&format!(
-        "{printable} and its snapshot are taken down, so that nobody sees half a merge; the \
-         exceptions on the COW device say what is left. See to the device, and then let the kernel \
-         merge the rest: merge-ctl resume {origin}"
-    ));
+    raw.drive_under(guard, &Goal::Rest, "taken down", control).context(printable(why))?;
+    let origin = argument(origin);
+    let words = format!(
+        "the offline merge into {origin} cannot go on. {origin} and its snapshot are taken down, so \
+         that nobody sees half a merge; the exceptions on the COW device say what is left. See to \
+         the device, and then let the kernel merge the rest: merge-ctl resume {origin}"
+    );
+    Ok(Ended { exit: Exit::Failed, words: Some(words) })
 }
