@@ -98,7 +98,7 @@ fn untouched(images: &Images, more: &[&str], said: &str, code: i32, wanted: &[&s
 fn two_files_are_merged_and_may_be_merged_again() {
     for more in [&["--yes"][..], &["--yes", "--verify"]] {
         let images = Images::with(600);
-        for round in ["600 exceptions", "0 exceptions"] {
+        for round in ["600, 600 cleared", "0, 0 cleared"] {
             let output = images.merge(more, "");
             let text = words(&output);
             assert_eq!(output.status.code(), Some(0), "{text}");

@@ -50,7 +50,7 @@ fn private_devices() -> usize {
 fn remove_private_devices() -> usize {
     let all = dmsetup(&["info", "-c", "--noheadings", "--separator", " ", "-o", "name,uuid"]);
     let names = all.lines().filter_map(|line| line.split_once(" MERGECTL-"));
-    names.map(|(name, _)| dmsetup(&["remove", "--retry", name])).count()
+    names.map(|(name, _)| dmsetup(&["remove", "--retry", name])).fold(0, |count, _| count + 1)
 }
 
 /// Waits until the private devices have the names that lvm2 would give.

@@ -66,10 +66,7 @@ pub(super) async fn run(origin: &Path, cow: &Path, options: &Start) -> anyhow::R
     };
     match follow(&subject, devices, options).await {
         Ok(Outcome::Merged(_)) => Ok(Exit::Done.into()),
-        Ok(Outcome::Stopped) => {
-            terminal::tell(&half_merged(&origin, &cow));
-            Ok(Exit::StillMerging.into())
-        }
+        Ok(Outcome::Stopped) => Ok(Exit::StillMerging.into()),
         Err(error) => Err(error.context(half_merged(&origin, &cow))),
     }
 }
