@@ -103,7 +103,7 @@ impl<S: Source> Store<S> {
     }
 
     /// Where its bytes come from.
-    pub(crate) const fn source(&self) -> &S {
+    pub const fn source(&self) -> &S {
         &self.source
     }
 
