@@ -51,7 +51,8 @@ pub(super) async fn run(
         super::for_people(options)?;
         return rehearsed::print(host, plan, handover(plan)?, options);
     }
-    if !options.yes && io::stdin().is_terminal() && !plans::confirmed(std::slice::from_ref(plan))? {
+    let asks = !options.yes && io::stdin().is_terminal();
+    if asks && !plans::confirmed(std::slice::from_ref(plan))? {
         eprintln!("merge-ctl: nothing was changed");
         return Ok(Exit::Refused.into());
     }
@@ -63,7 +64,7 @@ pub(super) async fn run(
     };
     // From here on until the engine heeds it itself: neither is it lost, nor does it kill us.
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut raw = begun(control, &subject, options)?;
+    let mut raw = begun(control, &subject, options, asks)?;
     let guard = match raw.put_aside(control) {
         Ok(guard) => guard,
         Err(error) => {
@@ -136,7 +137,12 @@ fn handover<'p>(plan: &'p Plan<'_>) -> anyhow::Result<&'p Handover> {
 }
 
 /// Looks at everything anew, now that it is agreed to and our turn, and writes the journal.
-fn begun(control: &Control, subject: &Subject, options: &Start) -> anyhow::Result<Raw> {
+fn begun(
+    control: &Control,
+    subject: &Subject,
+    options: &Start,
+    notes_were_read: bool,
+) -> anyhow::Result<Raw> {
     let host = plans::settled_host(control, &options.snapshots)?;
     let plans = plans::gate(control, &host, &options.snapshots, false)?;
     let plan = plans.first().context("the snapshot is gone")?;
@@ -151,7 +157,7 @@ fn begun(control: &Control, subject: &Subject, options: &Start) -> anyhow::Resul
     let now = plans::quick(&host, &options.snapshots)?;
     refusals::look(&host, now.first().context("the snapshot is gone")?)?;
     let record = Record { offline: true, ..recording::of_handover(&host, handover)? };
-    for note in &plan.notes {
+    for note in plan.notes.iter().filter(|_| !notes_were_read) {
         terminal::tell(note);
     }
     Ok(Raw::new(journal_of(record)?, driver))
@@ -271,7 +277,8 @@ fn end(
         printable(origin),
         argument(origin)
     );
-    if *ending != Ending::Broken {
+    // After a stop the summary says so, after an error the error.
+    if *ending == Ending::Merged {
         terminal::tell(&goes_on);
     }
     Ok(Ended { exit: Exit::StillMerging, words: Some(goes_on) })

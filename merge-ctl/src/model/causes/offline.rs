@@ -6,6 +6,7 @@ use crate::human;
 use crate::model::{Model, Offline, Stall};
 use crate::offline::meter::Stage;
 use crate::sample::{OfflineEnd, OfflineFault, Owner};
+use crate::state::State;
 
 /// From this part of the limit on, the limit is what holds the copying back.
 const AT_THE_LIMIT: f64 = 0.75;
@@ -147,32 +148,40 @@ fn failed(model: &Model, offline: &Offline, fault: &OfflineFault) -> Finding {
 /// What to do about a store that still holds what is to be merged, by who has the volume.
 fn unmerged(model: &Model) -> Vec<String> {
     let identity = &model.identity;
-    let terms = identity.offline.unwrap_or_default();
-    let origin = argument(&identity.origin_label);
-    let touched = model.offline.as_ref().is_some_and(|offline| offline.copied_bytes > 0);
     let label = &identity.origin_label;
-    let mut advice = vec![if touched {
-        format!(
-            "Do not use {label} as it is: it holds a mix of old and new data until all is merged."
-        )
-    } else {
-        format!("Nothing was written to {label}.")
-    }];
-    advice.push(match (identity.owner, terms.images) {
-        (_, true) => format!(
+    let origin = argument(label);
+    let touched = model.offline.as_ref().is_some_and(|offline| offline.copied_bytes > 0);
+    let stopped = model.state == State::Stopped;
+    let images = identity.offline.is_some_and(|terms| terms.images);
+    let now = match identity.owner {
+        _ if images && touched => {
+            format!(
+                "Do not use {label} as it is: it holds a mix of old and new data until all is merged."
+            )
+        }
+        _ if !touched => format!("Nothing was written to {label}."),
+        Owner::Lvm => format!("Nobody can see {label} merged in part: it is not active."),
+        Owner::DeviceMapper if stopped => {
+            format!("{label} shows what the snapshot held: the kernel merges the rest.")
+        }
+        Owner::DeviceMapper => format!("Nobody can see {label} merged in part."),
+    };
+    let next = match identity.owner {
+        _ if images => format!(
             "To merge it, from the beginning: merge-ctl start --offline --origin-device {origin} \
              --cow-device {}",
             argument(&identity.cow_label)
         ),
-        (Owner::Lvm, _) => format!(
+        Owner::Lvm => format!(
             "LVM has recorded the merge, and the kernel goes on with it at the next activation: \
              lvchange -ay {origin}"
         ),
-        (Owner::DeviceMapper, _) => {
-            format!("To go on with it: merge-ctl resume {origin}")
+        Owner::DeviceMapper if stopped => {
+            format!("To follow and to finish it: merge-ctl resume {origin}")
         }
-    });
-    advice
+        Owner::DeviceMapper => format!("To go on with it: merge-ctl resume {origin}"),
+    };
+    vec![now, next]
 }
 
 fn not_finished(model: &Model) -> Finding {
