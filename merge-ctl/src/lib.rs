@@ -3,7 +3,8 @@
 //!
 //! The way of the data: readers ([`dm`], [`store`], [`probe`]) make a raw [`sample::Sample`]; the
 //! [`model`] is a pure function of the samples; [`view`] and [`output`] only read the model; the
-//! controller in [`merge`] decides, and acts through [`dm`] and [`lvm`].
+//! controller in [`merge`] decides, and acts through [`dm`] and [`lvm`]. A [`recording`] keeps samples, for
+//! the same model once more.
 
 pub mod calibrate;
 pub mod cost;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod planner;
 pub mod probe;
 pub mod program;
+pub mod recording;
 pub mod safe_path;
 pub mod sample;
 pub mod sampler;
