@@ -1,10 +1,11 @@
 //! The command line as clap reads it. Manual pages and completions are made from these types.
 
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use merge_ctl::recording::Speed;
 use merge_ctl::throttle::goal::DEFAULT_FLOOR_PERCENT;
 use merge_ctl::throttle::{Goal, Percentile, Profile, Target};
 
@@ -71,6 +72,12 @@ Exit status:
   2  wrong usage
   6  a privilege or a kernel feature is missing
   8  refused: there are no exceptions to read, or their device is suspended";
+
+const REPLAY_STATUS: &str = "\
+Exit status:
+  0  shown to its end, or to where whoever recorded was stopped; or you have left
+  1  parts of the file are damaged, or it is no recording, or cannot be read
+  2  wrong usage";
 
 const THROTTLE_STATUS: &str = "\
 Exit status:
@@ -158,6 +165,19 @@ pub(crate) enum Command {
     /// unless what a run and a byte cost is given. Of a merge that goes on it tells what is left.
     #[command(after_help = READ_STATUS)]
     Plan(Plan),
+    /// Follow merges and keep all that is seen in a file, for `merge-ctl replay`
+    ///
+    /// Shows nothing, and ends when the merges are over, or at Ctrl-C: they go on. The file holds what was
+    /// read of the merges, names of devices and processes among it, and no data (docs/recording.md). What
+    /// was recorded can be read at any time, whatever happens to this process or the machine.
+    #[command(after_help = EXIT_STATUS)]
+    Record(Record),
+    /// Show a recording in the dashboard, with pause, speed and seek, or as lines or JSON
+    ///
+    /// Needs no privilege and no device. What cannot be read of a damaged file is named, and the rest is
+    /// shown.
+    #[command(after_help = REPLAY_STATUS)]
+    Replay(Replay),
     /// Slow a merge down while it lasts: to a share of the time, or so that writes keep to a latency
     ///
     /// Stays and prints a line a second of what came of it; when the merge ends, or you leave, the
@@ -200,7 +220,7 @@ pub(crate) struct Start {
     /// Only say what is in the way and what is worth knowing, and change nothing. The exit status is
     /// 0 where nothing stops the merge, 8 where something does, 6 where that is a privilege or a part
     /// of the kernel. The findings are described in docs/preflight.md
-    #[arg(long, conflicts_with_all = ["output", "probes", "interval", "stall_after", "verbose"])]
+    #[arg(long, conflicts_with_all = ["output", "probes", "interval", "stall_after", "verbose", "record"])]
     pub(crate) check: bool,
     /// With --check, print one JSON object
     #[arg(long, requires = "check")]
@@ -208,6 +228,9 @@ pub(crate) struct Start {
     /// Whether to merge without the kernel, and how.
     #[command(flatten)]
     pub(crate) offline: Offline,
+    /// Whether to keep it.
+    #[command(flatten)]
+    pub(crate) record: RecordTo,
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,
@@ -272,9 +295,74 @@ pub(crate) struct Monitor {
     #[arg(help = format!("The merging origin, {NAMES}; without it, all merges of this host, and \
                           those that begin meanwhile"))]
     pub(crate) origin: Option<String>,
+    /// Whether to keep it.
+    #[command(flatten)]
+    pub(crate) record: RecordTo,
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,
+}
+
+/// Where to keep what is shown.
+#[derive(Debug, Args)]
+pub(crate) struct RecordTo {
+    /// Record all that is shown in this file, for `merge-ctl replay`. Nothing that exists is overwritten;
+    /// a disk that is full ends the recording, and the merge goes on
+    #[arg(long, value_name = "FILE", value_parser = absolute)]
+    pub(crate) record: Option<PathBuf>,
+}
+
+/// `merge-ctl record`.
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// The merging origins
+    #[arg(value_name = "ORIGIN",
+          help = format!("The merging origins, {NAMES}; without one, all merges of this host, and \
+                          those that begin meanwhile"))]
+    pub(crate) origins: Vec<String>,
+    /// The file to make. Nothing that exists is overwritten
+    #[arg(short, long, value_name = "FILE", value_parser = absolute)]
+    pub(crate) output: PathBuf,
+    /// What the eBPF programs may watch
+    #[arg(long, value_enum, default_value_t = Probes::Full)]
+    pub(crate) probes: Probes,
+    /// Call it a stall when something waits for longer than this
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    pub(crate) stall_after: Duration,
+}
+
+impl Record {
+    /// The same as a live command is told.
+    pub(crate) fn live(&self) -> Live {
+        Live {
+            output: None,
+            probes: self.probes,
+            interval: Duration::from_secs(1),
+            stall_after: self.stall_after,
+            verbose: false,
+            throttle: None,
+            throttle_goal: ThrottleGoal { write_latency: None, percentile: None, floor: None },
+            hooks: HookOptions { on_stall: None, on_done: None },
+        }
+    }
+}
+
+/// `merge-ctl replay`.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// What to show [default: tui on a terminal, plain elsewhere]. Lines and JSON come as fast as they
+    /// can, and are those that there were
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
+    /// Time between two lines of progress [default: that of the command that recorded]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) interval: Option<Duration>,
+    /// How many times as fast as it was to begin with: 1 to 1000, or max
+    #[arg(long, default_value = "1", value_parser = Speed::parse)]
+    pub(crate) speed: Speed,
 }
 
 /// `merge-ctl wait`.
@@ -609,6 +697,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(ms) => Ok(Duration::from_millis(ms)),
         None => Err("give a whole number with a unit: 250ms, 5s or 2m".to_owned()),
     }
+}
+
+/// A file's name that means the same from another directory.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    path::absolute(text).map_err(|error| error.to_string())
 }
 
 /// A whole number of percent, with its sign or without: `30%`, `30`.

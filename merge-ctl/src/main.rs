@@ -37,6 +37,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Plan(options) => command::plan::run(options),
         Command::Explain(options) => runtime()?.block_on(command::explain::run(options)),
         Command::Throttle(options) => runtime()?.block_on(command::throttle::run(options)),
+        Command::Record(options) => runtime()?.block_on(command::record::run(options)),
+        Command::Replay(options) => runtime()?.block_on(command::replay::run(options)),
         Command::Guard => command::guard::run(),
         Command::Status(options) => {
             command::status::run(options.name.as_deref(), options.json).map(|()| Exit::Done.into())

@@ -19,6 +19,8 @@ pub(crate) enum Face {
     Tui(Box<Dashboard>),
     /// Lines on standard output.
     Lines(Lines),
+    /// Nothing but what the user has to be told.
+    Silent,
 }
 
 impl Face {
@@ -48,7 +50,7 @@ impl Face {
     /// Shows the first model of the merge with this tab, and the runs that it has.
     pub(crate) fn begin(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
         match self {
-            Self::Tui(_) => Ok(()),
+            Self::Tui(_) | Self::Silent => Ok(()),
             Self::Lines(lines) => lines.begin(tab, model, runs),
         }
     }
@@ -56,7 +58,7 @@ impl Face {
     /// Shows its next model, and the runs that it has over the one before.
     pub(crate) fn show(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
         match self {
-            Self::Tui(_) => Ok(()),
+            Self::Tui(_) | Self::Silent => Ok(()),
             Self::Lines(lines) => lines.show(tab, model, runs),
         }
     }
@@ -65,7 +67,7 @@ impl Face {
     pub(crate) fn draw(&mut self, merges: &[Followed]) -> io::Result<()> {
         match self {
             Self::Tui(dashboard) => dashboard.draw(merges),
-            Self::Lines(_) => Ok(()),
+            Self::Lines(_) | Self::Silent => Ok(()),
         }
     }
 
@@ -73,7 +75,7 @@ impl Face {
     pub(crate) async fn left(&mut self, merges: &[Followed]) -> io::Result<()> {
         match self {
             Self::Tui(dashboard) => dashboard.left(merges).await,
-            Self::Lines(_) => std::future::pending().await,
+            Self::Lines(_) | Self::Silent => std::future::pending().await,
         }
     }
 
@@ -82,13 +84,8 @@ impl Face {
         match self {
             Self::Tui(dashboard) => dashboard.set_notice(words),
             // Nobody may read it any more, and what is told must not end what it tells of.
-            Self::Lines(_) => terminal::tell(words),
+            Self::Lines(_) | Self::Silent => terminal::tell(words),
         }
-    }
-
-    /// Shows a line of the eBPF programs' own diagnostics.
-    pub(crate) fn log(&mut self, line: &str) {
-        self.tell(&format!("probes: {line}"));
     }
 
     /// Closes the view and leaves a summary of each merge, which says how to come back and what is
@@ -100,6 +97,7 @@ impl Face {
                 Lines::new(false, Duration::ZERO)
             }
             Self::Lines(lines) => lines,
+            Self::Silent => return Ok(()),
         };
         for (tab, merge) in merges.iter().enumerate() {
             lines.end(tab, &merge.model)?;
@@ -145,12 +143,14 @@ impl Told {
 }
 
 impl Lines {
-    fn new(json: bool, interval: Duration) -> Self {
+    /// Lines, with so long between two of progress.
+    pub(crate) fn new(json: bool, interval: Duration) -> Self {
         let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
         Self { json, interval_ns, told: HashMap::new() }
     }
 
-    fn begin(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
+    /// Tells of a merge at its first model.
+    pub(crate) fn begin(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
         let next_progress_ns = model.now_ns + self.interval_ns;
         self.told.insert(tab, Told { next_progress_ns, ..Told::default() });
         let text = if self.json { json::begin(model) } else { plain::begin(model) };
@@ -158,7 +158,8 @@ impl Lines {
         self.show(tab, model, runs)
     }
 
-    fn show(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
+    /// Tells of its next model.
+    pub(crate) fn show(&mut self, tab: usize, model: &Model, runs: &[Run]) -> io::Result<()> {
         let mut text = String::new();
         if self.json {
             for run in runs {
@@ -195,17 +196,24 @@ impl Lines {
 
     /// The summary; in JSON, what a person has to do next goes to standard error.
     fn end(&mut self, tab: usize, model: &Model) -> io::Result<()> {
-        if !self.json {
-            // One after the other would read as one.
-            let gap = if tab > 0 { "\n" } else { "" };
-            let summary = format!("{gap}{}", plain::summary(model));
-            return print_block(&terminal::for_stdout(&summary));
+        if self.json {
+            let next = [advice::next(model), advice::come_back(model).unwrap_or_default()];
+            for line in next.iter().filter(|line| !line.is_empty()) {
+                terminal::tell(line);
+            }
         }
-        let next = [advice::next(model), advice::come_back(model).unwrap_or_default()];
-        for line in next.iter().filter(|line| !line.is_empty()) {
-            terminal::tell(line);
+        self.sum_up(tab, model)
+    }
+
+    /// The summary alone.
+    pub(crate) fn sum_up(&mut self, tab: usize, model: &Model) -> io::Result<()> {
+        if self.json {
+            return print_block(&json::summary(model));
         }
-        print_block(&json::summary(model))
+        // One after the other would read as one.
+        let gap = if tab > 0 { "\n" } else { "" };
+        let summary = format!("{gap}{}", plain::summary(model));
+        print_block(&terminal::for_stdout(&summary))
     }
 }
 

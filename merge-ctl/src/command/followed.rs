@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use merge_ctl::dm::Control;
 use merge_ctl::hooks;
 use merge_ctl::model::{Model, State};
-use merge_ctl::sample::{Run, Sample};
+use merge_ctl::sample::Sample;
 use merge_ctl::sampler::Watch;
 
 use super::live;
@@ -50,8 +50,8 @@ pub(crate) struct Followed {
     /// None of a merge that has not begun.
     finisher: Option<Box<dyn Finisher>>,
     companions: Vec<Box<dyn Companion>>,
-    /// The runs of the first sample, until they are shown.
-    first_runs: Vec<Run>,
+    /// The samples that nothing was shown of yet: the first, and that of a merge that was put off.
+    unshown: Vec<Sample>,
     /// Since when all is merged and the merge not finished.
     done_since: Option<Instant>,
     is_over: bool,
@@ -71,21 +71,21 @@ impl Followed {
             model,
             finisher: None,
             companions,
-            first_runs: first.runs,
+            unshown: vec![first],
             done_since: None,
             is_over: false,
             failure: None,
         }
     }
 
-    /// A merge that no [`Watch`] knows: an offline one, which nobody else acts on.
-    pub(crate) fn offline(model: Model) -> Self {
+    /// A merge that no [`Watch`] knows, and that nobody else acts on: an offline one, or a recorded one.
+    pub(crate) fn alone(model: Model) -> Self {
         Self {
             place: 0,
             model,
             finisher: None,
             companions: Vec::new(),
-            first_runs: Vec::new(),
+            unshown: Vec::new(),
             done_since: None,
             is_over: false,
             failure: None,
@@ -97,9 +97,9 @@ impl Followed {
         Self { finisher: Some(finisher), ..self }
     }
 
-    /// The runs of the first sample, once.
-    pub(crate) fn take_first_runs(&mut self) -> Vec<Run> {
-        std::mem::take(&mut self.first_runs)
+    /// The samples that nothing was shown of yet, the first of all first; once.
+    pub(crate) fn take_unshown(&mut self) -> Vec<Sample> {
+        std::mem::take(&mut self.unshown)
     }
 
     /// Takes in a sample; gives what companions have to tell.
@@ -125,8 +125,9 @@ impl Followed {
     }
 
     /// LVM has put it off: there is nothing more to see.
-    pub(crate) fn put_off(&mut self, sample: &Sample) {
-        self.model.advance(sample);
+    pub(crate) fn put_off(&mut self, sample: Sample) {
+        self.model.advance(&sample);
+        self.unshown.push(sample);
         self.is_over = true;
     }
 

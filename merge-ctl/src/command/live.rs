@@ -6,7 +6,8 @@
 //!
 //! Who else has to see the models, merge by merge, is a [`Companion`](super::followed::Companion):
 //! `companions` in `followed` makes them from the command line, and that is the only place to add
-//! one. Hooks see all merges, for they share places to run in.
+//! one. Hooks see all merges, for they share places to run in; so does a
+//! [`Recording`], which is one file of all of them.
 //!
 //! The exit status is that of the merge that ended worst: [`Exit::worst`].
 
@@ -18,6 +19,7 @@ use merge_ctl::harmless::printable;
 use merge_ctl::model::State;
 use merge_ctl::output::advice;
 use merge_ctl::probe::ProbeOptions;
+use merge_ctl::recording::Outcome;
 use merge_ctl::sample::ProbeTier;
 use merge_ctl::sampler::Watch;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,6 +30,7 @@ pub(crate) use super::followed::Finisher;
 use super::followed::Followed;
 use super::hooks::Hooks;
 use super::lookout::Lookout;
+use super::recording::Recording;
 use crate::cli::{self, Output, Probes};
 use crate::exit::{self, Exit, Usage};
 
@@ -93,6 +96,8 @@ pub(crate) struct Live<'a> {
     pub(crate) merges: Vec<Followed>,
     /// Whether merges that begin meanwhile are followed too, and then who finishes them.
     pub(crate) newcomers: Option<FinisherFor>,
+    /// Where all of it is kept.
+    pub(crate) recording: Option<Recording>,
     /// How they are shown.
     pub(crate) options: &'a cli::Live,
 }
@@ -110,6 +115,9 @@ impl Live<'_> {
             Err(error) => {
                 // The view has failed, the merges have not.
                 drop(self.face);
+                if let Some(recording) = self.recording {
+                    recording.end(Outcome::Failed);
+                }
                 let ours = |merge: &&Followed| merge.model.identity.finished_here;
                 for merge in self.merges.iter().filter(ours) {
                     if let Some(words) = advice::come_back(&merge.model) {
@@ -124,9 +132,13 @@ impl Live<'_> {
     async fn until_the_end(&mut self, hooks: &mut Hooks) -> anyhow::Result<()> {
         let mut lookout = Lookout::new(self.watch.control());
         for (tab, merge) in self.merges.iter_mut().enumerate() {
-            let runs = merge.take_first_runs();
+            let unshown = merge.take_unshown();
+            if let Some(recording) = &mut self.recording {
+                recording.begin(tab, &merge.model.identity, &unshown, !merge.is_over());
+            }
             if !merge.is_over() {
-                self.face.begin(tab, &merge.model, &runs)?;
+                let runs = unshown.first().map_or(&[][..], |first| &first.runs);
+                self.face.begin(tab, &merge.model, runs)?;
             }
         }
         self.face.draw(&self.merges)?;
@@ -147,7 +159,7 @@ impl Live<'_> {
     fn round(&mut self, hooks: &mut Hooks) -> anyhow::Result<()> {
         let samples = self.watch.round();
         for line in self.watch.drain_log() {
-            self.face.log(&line);
+            tell(&mut self.face, &mut self.recording, &format!("probes: {line}"));
         }
         for (place, sample) in &samples {
             let mut merges = self.merges.iter_mut().enumerate();
@@ -155,13 +167,19 @@ impl Live<'_> {
                 continue;
             };
             for words in merge.advance(sample) {
-                self.face.tell(&words);
+                tell(&mut self.face, &mut self.recording, &words);
+            }
+            if let Some(recording) = &mut self.recording {
+                recording.sample(tab, sample, true);
             }
             self.face.show(tab, &merge.model, &sample.runs)?;
             hooks.see(&merge.model);
         }
         for line in hooks.news() {
-            self.face.tell(&line);
+            tell(&mut self.face, &mut self.recording, &line);
+        }
+        if let Some(words) = self.recording.as_mut().and_then(Recording::trouble) {
+            self.face.tell(&words);
         }
         // Before the finishers act, which may take a moment.
         self.face.draw(&self.merges)?;
@@ -180,13 +198,18 @@ impl Live<'_> {
             Ok(Some(host)) => host,
             Ok(None) => return Ok(()),
             Err(error) => {
-                self.face.tell(&format!("What changes on this host is not seen: {error}."));
+                let words = format!("What changes on this host is not seen: {error}.");
+                tell(&mut self.face, &mut self.recording, &words);
                 return Ok(());
             }
         };
         for place in self.watch.look(&host) {
-            if let Some(merge) = self.merges.iter_mut().find(|merge| merge.place == place) {
+            let mut merges = self.merges.iter_mut().enumerate();
+            if let Some((tab, merge)) = merges.find(|(_, merge)| merge.place == place) {
                 merge.model.identity = self.watch.identity(place).clone();
+                if let Some(recording) = &mut self.recording {
+                    recording.identity(tab, &merge.model.identity);
+                }
             }
         }
         match self.newcomers {
@@ -207,8 +230,12 @@ impl Live<'_> {
             self.watch.read_store(place, None, Duration::ZERO);
             let merge = Followed::new(&mut self.watch, place, self.options);
             let mut merge = merge.finished_by(finisher_for(origin));
-            let runs = merge.take_first_runs();
-            self.face.begin(self.merges.len(), &merge.model, &runs)?;
+            let (tab, unshown) = (self.merges.len(), merge.take_unshown());
+            if let Some(recording) = &mut self.recording {
+                recording.begin(tab, &merge.model.identity, &unshown, true);
+            }
+            let runs = unshown.first().map_or(&[][..], |first| &first.runs);
+            self.face.begin(tab, &merge.model, runs)?;
             self.merges.push(merge);
         }
         Ok(())
@@ -216,7 +243,12 @@ impl Live<'_> {
 
     /// The same, and tells the hooks what nobody follows any longer.
     async fn end_with(self, mut hooks: Hooks) -> anyhow::Result<Exit> {
-        self.face.end(&self.merges)?;
+        let summed_up = self.face.end(&self.merges);
+        if let Some(recording) = self.recording {
+            let is_over = self.merges.iter().all(Followed::is_over);
+            recording.end(if is_over { Outcome::Over } else { Outcome::Left });
+        }
+        summed_up?;
         for merge in &self.merges {
             hooks.see_last(&merge.model);
         }
@@ -233,6 +265,14 @@ impl Live<'_> {
     pub(crate) fn end(self) -> anyhow::Result<Exit> {
         self.face.end(&self.merges)?;
         Ok(told(&self.merges))
+    }
+}
+
+/// Tells the user, and whoever will watch the recording.
+fn tell(face: &mut Face, recording: &mut Option<Recording>, words: &str) {
+    face.tell(words);
+    if let Some(recording) = recording {
+        recording.note(words);
     }
 }
 

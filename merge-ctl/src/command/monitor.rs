@@ -12,6 +12,7 @@ use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
 use super::face::Face;
 use super::followed::{Finisher, Followed};
 use super::live::{self, LeaveSignals, Live};
+use super::recording::Recording;
 use crate::cli::{self, Monitor};
 use crate::exit::NoMerge;
 
@@ -24,35 +25,44 @@ const PATIENCE_WITH_LVM: Duration = Duration::from_secs(20);
 /// leaves.
 pub(crate) async fn run(options: &Monitor) -> anyhow::Result<ExitCode> {
     let output = live::output(&options.live)?;
+    Recording::check(options.record.record.as_deref())?;
     let control = Control::open()?;
     let host = Host::read(&control)?;
-    let origins = pick(&host, options.origin.as_deref())?;
+    let origins = pick(&host, options.origin.as_slice())?;
     let signals = LeaveSignals::listen()?;
     let mut watch = Watch::new(control, Probe::attach(live::probe_options(&options.live)));
     let merges = followed(&mut watch, &host, &origins, &options.live)?;
+    let record = options.record.record.as_deref();
     let live = Live {
         watch,
         face: Face::new(output, &options.live)?,
         signals,
         merges,
         newcomers: options.origin.is_none().then_some(onlooker),
+        recording: Recording::asked_for(record, "monitor", &options.live)?,
         options: &options.live,
     };
     Ok(live.run().await?.into())
 }
 
-/// The merges that are meant: the named one, or all.
-fn pick<'a>(host: &'a Host, name: Option<&str>) -> anyhow::Result<Vec<&'a Device>> {
-    let Some(name) = name else {
+/// The merges that are meant: the named ones, or all. One that is named twice is there once.
+pub(crate) fn pick<'a>(host: &'a Host, names: &[String]) -> anyhow::Result<Vec<&'a Device>> {
+    if names.is_empty() {
         let merges: Vec<&Device> = host.merges().collect();
         return match merges.as_slice() {
             [] => Err(NoMerge("any volume of this host".to_owned()).into()),
             _ => Ok(merges),
         };
-    };
-    let device = resolve::resolve(host, name)?;
-    let origin = merging(host, device).ok_or_else(|| NoMerge(device.label()))?;
-    Ok(vec![origin])
+    }
+    let mut picked: Vec<&Device> = Vec::new();
+    for name in names {
+        let device = resolve::resolve(host, name)?;
+        let origin = merging(host, device).ok_or_else(|| NoMerge(device.label()))?;
+        if !picked.iter().any(|known| known.info.dev == origin.info.dev) {
+            picked.push(origin);
+        }
+    }
+    Ok(picked)
 }
 
 /// The merging origin that a device stands for: itself, or what its data is merged into.
@@ -65,7 +75,7 @@ pub(crate) fn merging<'a>(host: &'a Host, device: &'a Device) -> Option<&'a Devi
 }
 
 /// All of them, each with its first sample; their stores are read at the same time.
-fn followed(
+pub(crate) fn followed(
     watch: &mut Watch,
     host: &Host,
     origins: &[&Device],
@@ -85,7 +95,8 @@ fn followed(
         .collect())
 }
 
-fn onlooker(origin: &Device) -> Box<dyn Finisher> {
+/// Who watches a merge of this origin and does nothing.
+pub(crate) fn onlooker(origin: &Device) -> Box<dyn Finisher> {
     Box::new(Onlooker(origin.owner()))
 }
 

@@ -33,6 +33,7 @@ use super::face::Face;
 use super::followed::Followed;
 use super::live::{self, LeaveSignals, Live};
 use super::raw::Raw;
+use super::recording::Recording;
 use super::recover_failed::{self, Recovery};
 use crate::cli::{self, Resume};
 use crate::exit::{self, Exit, NoMerge};
@@ -64,7 +65,7 @@ async fn one(control: Control, name: &str, options: &Resume) -> anyhow::Result<E
         (_, Some(origin)) if origin.status == Some(SnapshotStatus::MergeFailed) => {
             recover(control, &origin.info.name, options).await
         }
-        (_, Some(origin)) => attach(control, &host, origin, &options.live).await,
+        (_, Some(origin)) => attach(control, &host, origin, &options.live, None).await,
         (Some(device), None) if device.owner() == Owner::Lvm => {
             at_activation(device, &options.live)
         }
@@ -166,7 +167,7 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<Exit> {
             eprintln!("merge-ctl: another merge-ctl drives the merge into {}", printable(&origin));
             let host = Host::read(&control)?;
             let device = host.by_name(&origin).with_context(|| format!("{origin} is gone"))?;
-            return attach(control, &host, device, &options.live).await;
+            return attach(control, &host, device, &options.live, None).await;
         }
     };
     // It may have been finished while we waited for our turn.
@@ -180,7 +181,7 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<Exit> {
         Ready::Merging(raw) => {
             let host = Host::read(&control)?;
             let device = host.by_name(&origin).with_context(|| format!("{origin} is gone"))?;
-            show(control, &host, device, Driver::raw(*raw), &options.live).await
+            show(control, &host, device, Driver::raw(*raw), &options.live, None).await
         }
     }
 }
@@ -261,7 +262,7 @@ async fn shown(
     }
     let host = Host::read(&control)?;
     match host.by_name(origin).filter(|device| device.merge().is_some()) {
-        Some(origin) => attach(control, &host, origin, &options.live).await,
+        Some(origin) => attach(control, &host, origin, &options.live, None).await,
         None => {
             eprintln!("merge-ctl: the merge into {} is done", printable(origin));
             Ok(Exit::Done)
@@ -406,12 +407,13 @@ pub(crate) async fn attach(
     host: &Host,
     origin: &Device,
     options: &cli::Live,
+    recording: Option<Recording>,
 ) -> anyhow::Result<Exit> {
     let driver = match (origin.owner(), origin.volume()) {
         (Owner::Lvm, Some(volume)) => Driver::lvm(&volume.vg, &volume.lv),
         _ => Driver::Onlooker(origin.info.name.clone()),
     };
-    show(control, host, origin, driver, options).await
+    show(control, host, origin, driver, options, recording).await
 }
 
 async fn show(
@@ -420,6 +422,7 @@ async fn show(
     origin: &Device,
     driver: Driver,
     options: &cli::Live,
+    recording: Option<Recording>,
 ) -> anyhow::Result<Exit> {
     let output = live::output(options)?;
     let signals = LeaveSignals::listen()?;
@@ -437,6 +440,7 @@ async fn show(
         return Ok(Exit::Done);
     }
     let face = Face::new_or_lines(output, options);
-    let live = Live { watch, face, signals, merges: vec![merge], newcomers: None, options };
+    let merges = vec![merge];
+    let live = Live { watch, face, signals, merges, newcomers: None, recording, options };
     live.run().await
 }

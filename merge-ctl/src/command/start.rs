@@ -25,6 +25,7 @@ use super::live::{self, LeaveSignals, Live};
 use super::offline;
 use super::plans;
 use super::quiet::{QuietWait, Waited, still_quiet};
+use super::recording::Recording;
 use super::resume;
 use super::terminal;
 use crate::cli::{Output, Start};
@@ -35,6 +36,7 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     if options.check {
         return check::run(options);
     }
+    Recording::check(options.record.record.as_deref())?;
     if options.offline.offline {
         return offline::run(options).await;
     }
@@ -98,7 +100,8 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
         for note in plans.iter().flat_map(|plan| &plan.notes).filter(|note| !read.contains(*note)) {
             terminal::tell(note);
         }
-        let prepared = Prepared { watch, ready, intents };
+        let recording = recording(options)?;
+        let prepared = Prepared { watch, ready, intents, recording };
         return merge(options, output, &plans, prepared, signals, teller).await;
     }
 }
@@ -179,6 +182,7 @@ struct Prepared {
     watch: Watch,
     ready: Vec<Followed>,
     intents: Vec<Intent>,
+    recording: Option<Recording>,
 }
 
 /// Begins the merges and shows them.
@@ -186,7 +190,7 @@ async fn merge(
     options: &Start,
     output: Output,
     plans: &[Plan<'_>],
-    Prepared { mut watch, ready, intents }: Prepared,
+    Prepared { mut watch, ready, intents, recording }: Prepared,
     mut signals: LeaveSignals,
     teller: &mut Teller,
 ) -> anyhow::Result<ExitCode> {
@@ -206,8 +210,15 @@ async fn merge(
     let is_live = !interrupted && !begun.iter().all(Followed::is_over);
     let output = if is_live || output == Output::Json { output } else { Output::Plain };
     let face = Face::new_or_lines(output, &options.live);
-    let live =
-        Live { watch, face, signals, merges: begun, newcomers: None, options: &options.live };
+    let live = Live {
+        watch,
+        face,
+        signals,
+        merges: begun,
+        newcomers: None,
+        recording,
+        options: &options.live,
+    };
     let exit = if interrupted { live.end()? } else { live.run().await? };
     tell_left_out(&left_out);
     Ok(Exit::worst(failure.iter().map(exit::of).chain([exit])).into())
@@ -240,7 +251,12 @@ async fn onlook(
         return Ok(Exit::StillMerging.into());
     }
     teller.tell_last(News::Begun { status: 0, words: String::new() });
-    Ok(resume::attach(control, host, origin, &options.live).await?.into())
+    Ok(resume::attach(control, host, origin, &options.live, recording(options)?).await?.into())
+}
+
+/// The recording that is asked for. Begun when nothing is in the way any more.
+fn recording(options: &Start) -> anyhow::Result<Option<Recording>> {
+    Recording::asked_for(options.record.record.as_deref(), "start", &options.live)
 }
 
 /// Everything that is needed to follow the merges, made before the first of them begins, so that
@@ -323,7 +339,7 @@ async fn begin_all(
             Ok(Begun::Merging(driver)) => all.begun.push(merge.finished_by(Box::new(driver))),
             Ok(Begun::Scheduled(words)) => {
                 tell_scheduled(plan, &words);
-                merge.put_off(&watch.sample_scheduled(merge.place));
+                merge.put_off(watch.sample_scheduled(merge.place));
                 watch.leave(merge.place);
                 all.begun.push(merge);
                 all.put_off.push(words);

@@ -64,7 +64,7 @@ impl<S: Bytes> Reading<S> {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn next(&mut self) -> io::Result<Option<Item>> {
+    pub fn next_item(&mut self) -> io::Result<Option<Item>> {
         loop {
             while self.at < self.records.len() {
                 match self.record() {
@@ -77,7 +77,7 @@ impl<S: Bytes> Reading<S> {
                     }
                 }
             }
-            match self.reader.next()? {
+            match self.reader.next_block()? {
                 None => return Ok(None),
                 Some(Block::Fault(fault)) => return Ok(Some(Item::Fault(fault))),
                 Some(Block::Records { from, until, key, bytes, .. }) => {
@@ -107,7 +107,7 @@ impl<S: Bytes> Reading<S> {
         };
         self.at = self.records.len() - rest.len();
         Ok(Some(match kind {
-            kind::FACTS => Record::Facts(json(body)?),
+            kind::FACTS => Record::Facts(Box::new(json(body)?)),
             kind::MERGE => Record::Merge(Box::new(json(body)?)),
             kind::SAMPLE => sample(body, &mut self.before)?,
             kind::IDENTITY => Record::Identity(Box::new(json(body)?)),

@@ -74,7 +74,7 @@ impl Encoder {
         self.begin_frame(&record);
         match record {
             Record::Facts(facts) => {
-                self.facts = facts;
+                self.facts = *facts;
                 true
             }
             Record::Merge(merge) => {

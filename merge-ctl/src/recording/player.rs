@@ -76,6 +76,30 @@ pub struct Survey {
     pub outcome: Option<Outcome>,
 }
 
+impl Survey {
+    /// Takes in what happened, at this time of the player.
+    pub fn take(&mut self, step: Step, at_ns: u64) {
+        match step {
+            Step::Began { .. } | Step::Advanced { .. } => {
+                if self.samples == 0 {
+                    self.first_ns = at_ns;
+                }
+                self.samples += 1;
+                self.last_ns = self.last_ns.max(at_ns);
+            }
+            Step::Fault(fault) => {
+                self.faults.1 += 1;
+                if self.faults.0.len() < KEPT_FAULTS {
+                    self.faults.0.push(fault);
+                }
+            }
+            Step::Lost(lost) => self.lost.add(lost),
+            Step::Ended(outcome) => self.outcome = Some(outcome),
+            Step::Told(_) => {}
+        }
+    }
+}
+
 /// Where one can start from.
 struct Checkpoint {
     key_at: u64,
@@ -208,24 +232,7 @@ impl<S: Bytes> Player<S> {
     pub fn survey(&mut self) -> io::Result<Survey> {
         let mut survey = Survey::default();
         while let Some(step) = self.step()? {
-            match step {
-                Step::Began { .. } | Step::Advanced { .. } => {
-                    if survey.samples == 0 {
-                        survey.first_ns = self.at_ns;
-                    }
-                    survey.samples += 1;
-                    survey.last_ns = survey.last_ns.max(self.at_ns);
-                }
-                Step::Fault(fault) => {
-                    survey.faults.1 += 1;
-                    if survey.faults.0.len() < KEPT_FAULTS {
-                        survey.faults.0.push(fault);
-                    }
-                }
-                Step::Lost(lost) => survey.lost.add(lost),
-                Step::Ended(outcome) => survey.outcome = Some(outcome),
-                Step::Told(_) => {}
-            }
+            survey.take(step, self.at_ns);
         }
         self.rewind();
         Ok(survey)
@@ -233,7 +240,7 @@ impl<S: Bytes> Player<S> {
 
     fn look_ahead(&mut self) -> io::Result<()> {
         while self.ahead.is_none() {
-            match self.reading.next()? {
+            match self.reading.next_item()? {
                 None => return Ok(()),
                 Some(Item::Key { at }) => self.keep(at),
                 // What no time passes for.
@@ -249,7 +256,7 @@ impl<S: Bytes> Player<S> {
     fn take(&mut self, record: Record) -> Option<Step> {
         match record {
             Record::Facts(facts) => {
-                self.facts.get_or_insert(facts);
+                self.facts.get_or_insert(*facts);
                 None
             }
             Record::Merge(merge) => {

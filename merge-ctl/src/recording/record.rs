@@ -120,7 +120,7 @@ pub(super) struct End {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// Where it comes from.
-    Facts(Facts),
+    Facts(Box<Facts>),
     /// A merge.
     Merge(Box<Merge>),
     /// What was read of it at an instant.

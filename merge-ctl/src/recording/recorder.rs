@@ -299,7 +299,7 @@ impl<W: Sink> Writer<W> {
     fn write_all_of(&mut self, incoming: &Receiver<Message>) -> io::Result<()> {
         // At once, so that a file that cannot be written is known before anything depends on it.
         let facts = self.encoder.facts().clone();
-        self.push(Record::Facts(facts))?;
+        self.push(Record::Facts(Box::new(facts)))?;
         self.write()?;
         let mut due = None;
         loop {

@@ -61,7 +61,7 @@ fn recorded(identity: &MergeIdentity, samples: &[Sample]) -> Vec<u8> {
 
 fn items(bytes: &[u8]) -> Vec<Item> {
     let mut reading = Reading::open(bytes).unwrap();
-    std::iter::from_fn(|| reading.next().unwrap()).collect()
+    std::iter::from_fn(|| reading.next_item().unwrap()).collect()
 }
 
 fn samples_in(bytes: &[u8]) -> Vec<Sample> {
@@ -213,7 +213,7 @@ fn a_few_minutes_of_a_busy_merge_are_small() {
         println!("{churn} of 1,024 new: {} bytes in two minutes", busy_file(2, churn).len());
     }
     let bytes = busy_file(2, 50).len();
-    assert!(bytes < (2 * 20 << 20) / 60, "{bytes} bytes in two minutes");
+    assert!(bytes < 2 * (20 << 20) / 60, "{bytes} bytes in two minutes");
 }
 
 #[test]
@@ -597,7 +597,7 @@ proptest! {
         let bytes = recorded(&identity, &samples[..12]);
         let mut reader = container::Reader::open(&bytes[..]).unwrap();
         let (mut packer, mut changed) = (container::Packer::default(), container::preamble().to_vec());
-        while let Some(container::Block::Records { key, at_ns, mut bytes, .. }) = reader.next().unwrap() {
+        while let Some(container::Block::Records { key, at_ns, mut bytes, .. }) = reader.next_block().unwrap() {
             for (at, value) in &changes {
                 let at = usize::from(*at) % bytes.len();
                 bytes[at] = *value;

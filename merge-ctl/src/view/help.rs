@@ -5,8 +5,10 @@ use ratatui::layout::{Margin, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear};
 
+use super::ViewState;
 use super::text::wrap;
 use super::theme::Theme;
+use crate::model::Model;
 
 /// A word and what it means.
 const WORDS: [(&str, &str); 18] = [
@@ -48,15 +50,48 @@ const OFFLINE_WORDS: [(&str, &str); 16] = [
     ("", ""),
     ("stall", "no figure has moved for too long"),
 ];
+/// What comes first of a replay, in place of the keys of a live merge.
+const REPLAY_WORDS: [(&str, &str); 7] = [
+    ("q, Ctrl-C", "leave"),
+    ("Space", "stand, or go on"),
+    ("+, -", "faster, slower: once to 1,000 times as fast as it was, or at most"),
+    ("←, →", "back or on by 10 s (↓, ↑: by a minute; Home, End: all the way)"),
+    ("Tab, 1…9", "the next merge (Shift-Tab: the one before), one by its number"),
+    ("?, Esc", "this help; Ctrl-L paints the screen anew"),
+    ("", ""),
+];
 /// Columns of the words.
 const COLUMNS: u16 = 19;
 const WIDTH: u16 = 80;
 
+/// What there is to be helped with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Of {
+    offline: bool,
+    replay: bool,
+}
+
+impl Of {
+    /// With what is on the screen.
+    pub(super) fn shown(model: &Model, state: &ViewState) -> Self {
+        Self { offline: model.offline.is_some(), replay: state.replay.is_some() }
+    }
+
+    fn words(self) -> Vec<(&'static str, &'static str)> {
+        let words = if self.offline { &OFFLINE_WORDS[..] } else { &WORDS[..] };
+        if !self.replay {
+            return words.to_vec();
+        }
+        // The keys end where the first gap is.
+        let keys = words.iter().take_while(|(_, meaning)| !meaning.is_empty()).count() + 1;
+        REPLAY_WORDS.iter().chain(&words[keys..]).copied().collect()
+    }
+}
+
 /// Lies over the middle of the screen.
-pub(super) fn draw(frame: &mut Frame, screen: Rect, offline: bool, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, screen: Rect, of: Of, theme: &Theme) {
     let width = screen.width.min(WIDTH);
-    let words = if offline { &OFFLINE_WORDS[..] } else { &WORDS[..] };
-    let lines = lines(words, width.saturating_sub(4), theme);
+    let lines = lines(&of.words(), width.saturating_sub(4), theme);
     let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX).min(screen.height);
     let area = Rect {
         x: screen.x + (screen.width - width) / 2,

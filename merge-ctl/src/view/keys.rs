@@ -43,6 +43,46 @@ pub(super) const KEYS: [Key; 3] = [
     Key { name: "Tab", meaning: "next merge", offline: "next merge", several_only: true },
 ];
 
+/// What the operator of a replay asks for beside that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayAction {
+    /// Stand, or go on.
+    Pause,
+    /// The next higher speed.
+    Faster,
+    /// The next lower speed.
+    Slower,
+    /// Go by so many seconds, back where they are negative.
+    GoBy(i64),
+    /// Go to the beginning.
+    Begin,
+    /// Go to the end.
+    End,
+}
+
+/// The keys that the screen of a replay names, the most important first.
+pub(super) const REPLAY_KEYS: [(&str, &str); 5] =
+    [("q", "leave"), ("Space", "pause"), ("← →", "10 s"), ("+ -", "speed"), ("?", "help")];
+
+/// What a key asks of a replay; none for a key that means there what it means everywhere.
+pub fn replay_action(key: KeyEvent) -> Option<ReplayAction> {
+    if key.kind == KeyEventKind::Release || key.modifiers.contains(KeyModifiers::CONTROL) {
+        return None;
+    }
+    match key.code {
+        KeyCode::Char(' ') => Some(ReplayAction::Pause),
+        KeyCode::Char('+' | '=') => Some(ReplayAction::Faster),
+        KeyCode::Char('-' | '_') => Some(ReplayAction::Slower),
+        KeyCode::Right => Some(ReplayAction::GoBy(10)),
+        KeyCode::Left => Some(ReplayAction::GoBy(-10)),
+        KeyCode::Up | KeyCode::PageDown => Some(ReplayAction::GoBy(60)),
+        KeyCode::Down | KeyCode::PageUp => Some(ReplayAction::GoBy(-60)),
+        KeyCode::Home => Some(ReplayAction::Begin),
+        KeyCode::End => Some(ReplayAction::End),
+        _ => None,
+    }
+}
+
 /// What a key asks for; none for a key that means nothing, or that was let go.
 pub fn action(key: KeyEvent) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
@@ -69,6 +109,16 @@ pub fn action(key: KeyEvent) -> Option<Action> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_a_replay_mean_what_the_help_says() {
+        let key = |code| replay_action(KeyEvent::new(code, KeyModifiers::NONE));
+        assert_eq!(key(KeyCode::Char(' ')), Some(ReplayAction::Pause));
+        assert_eq!(key(KeyCode::Left), Some(ReplayAction::GoBy(-10)));
+        assert_eq!(key(KeyCode::Up), Some(ReplayAction::GoBy(60)));
+        assert_eq!(key(KeyCode::Tab), None, "the next merge");
+        assert_eq!(key(KeyCode::Char('q')), None, "leave");
+    }
 
     #[test]
     fn keys_mean_what_the_help_says() {

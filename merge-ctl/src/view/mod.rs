@@ -13,6 +13,7 @@
 //! ├ map: the origin, cell by cell ─────────┴──────────────────────────┤
 //! ├ verdict: why, or what to do now ──────────────────────────────────┤
 //! └ keys, or a notice ────────────────────────────────────────────────┘
+//!  replay: place and speed, where this is a recording
 //! ```
 //!
 //! In an offline merge there are no runs, and nobody writes: the stages, the work and what an end would
@@ -36,6 +37,7 @@ mod offline;
 mod phases;
 mod progress;
 mod recent;
+pub mod replay;
 mod sizes;
 mod stacked;
 mod stalls;
@@ -57,6 +59,7 @@ use ratatui::widgets::{Block, Paragraph};
 use crate::model::Model;
 use keys::Action;
 use layout::Regions;
+use replay::Replay;
 use tabs::Tabs;
 use theme::Theme;
 
@@ -69,6 +72,8 @@ pub struct ViewState {
     pub notice: Option<String>,
     /// All merges that can be shown, and which of them this is.
     pub tabs: Tabs,
+    /// Where a replay is; none of what goes on now.
+    pub replay: Option<Replay>,
     /// Colours or not.
     pub theme: Theme,
 }
@@ -89,7 +94,11 @@ impl ViewState {
 
 /// Draws one merge on the whole frame.
 pub fn draw(frame: &mut Frame, model: &Model, state: &ViewState) {
-    let (row, area) = tabs::split(frame.area(), &state.tabs);
+    let (replay, screen) = replay::split(frame.area(), state.replay.as_ref());
+    if let (Some(row), Some(replay)) = (replay, &state.replay) {
+        replay::draw(frame, row, replay, model.unix_s, &state.theme);
+    }
+    let (row, area) = tabs::split(screen, &state.tabs);
     if let Some(row) = row {
         tabs::draw(frame, row, &state.tabs, &state.theme);
     }
@@ -98,7 +107,7 @@ pub fn draw(frame: &mut Frame, model: &Model, state: &ViewState) {
         None => essentials::draw(frame, area, model, state, row.is_some()),
     }
     if state.help {
-        help::draw(frame, frame.area(), model.offline.is_some(), &state.theme);
+        help::draw(frame, frame.area(), help::Of::shown(model, state), &state.theme);
     }
 }
 

@@ -8,7 +8,7 @@ use ratatui::text::Line;
 use ratatui::widgets::Block;
 
 use super::ViewState;
-use super::keys::KEYS;
+use super::keys::{KEYS, REPLAY_KEYS};
 use super::text::{cut, figure, fit, part, wrap};
 use super::theme::Theme;
 use crate::human;
@@ -65,6 +65,13 @@ pub(super) fn bottom(model: &Model, state: &ViewState, width: u16) -> Line<'stat
     if let Some(notice) = &state.notice {
         let text = cut(&human::printable(notice), usize::from(width).saturating_sub(2));
         return Line::styled(format!(" {text} "), theme.warn());
+    }
+    if state.replay.is_some() {
+        let keys = (1_u8..).zip(REPLAY_KEYS).map(|(rank, (name, meaning))| {
+            figure(rank, name, meaning.to_owned(), theme.key(), theme.faint())
+        });
+        let ends = || part(0, "", theme.faint());
+        return fit([ends()].into_iter().chain(keys).chain([ends()]).collect(), width, 1);
     }
     let mut parts = vec![part(0, "", theme.faint())];
     let stopping = model.offline.as_ref().is_some_and(|offline| offline.stopping);

@@ -13,6 +13,7 @@ use anyhow::Context;
 use merge_ctl::model::Model;
 use merge_ctl::offline::meter::{Meter, Stage};
 use merge_ctl::offline::{self, Devices, OfflineError, Options, Outcome};
+use merge_ctl::recording::Outcome as Recorded;
 use merge_ctl::sample::{MergeIdentity, OfflineEnd, OfflineFault, OfflineTerms, Owner};
 use merge_ctl::sampler::offline::{Names, Sampler, identity};
 use tokio::task::{JoinError, JoinHandle};
@@ -21,6 +22,7 @@ use super::super::face::Face;
 use super::super::followed::Followed;
 use super::super::hooks::Hooks;
 use super::super::live::{self, LeaveSignals, SAMPLE_EVERY};
+use super::super::recording::Recording;
 use super::super::terminal;
 use crate::cli::{Output, Start};
 
@@ -150,15 +152,23 @@ struct View<'a> {
     merge: [Followed; 1],
     sampler: Sampler,
     hooks: Hooks,
+    recording: Option<Recording>,
     options: &'a Start,
 }
 
 impl<'a> View<'a> {
     fn new(identity: MergeIdentity, face: Face, mut sampler: Sampler, options: &'a Start) -> Self {
         let stall_after_ns = live::nanoseconds(options.live.stall_after);
-        let model = Model::first(identity, &sampler.sample(None), stall_after_ns);
+        let first = sampler.sample(None);
+        let record = options.record.record.as_deref();
+        let mut recording = Recording::or_none(record, "start", &options.live);
+        if let Some(recording) = &mut recording {
+            recording.begin(0, &identity, std::slice::from_ref(&first), true);
+        }
+        let model = Model::first(identity, &first, stall_after_ns);
         let hooks = Hooks::new(&options.live.hooks, face.is_dashboard());
-        Self { face: Some(face), merge: [Followed::offline(model)], sampler, hooks, options }
+        let merge = [Followed::alone(model)];
+        Self { face: Some(face), merge, sampler, hooks, recording, options }
     }
 
     /// Shows the engine until it has ended.
@@ -190,11 +200,14 @@ impl<'a> View<'a> {
 
     /// Takes a sample and shows it.
     fn advance(&mut self) {
-        self.take(None);
+        self.take(None, true);
         let [merge] = &self.merge;
         self.hooks.see(&merge.model);
         for line in self.hooks.news() {
             self.tell(&line);
+        }
+        if let Some(words) = self.recording.as_mut().and_then(Recording::trouble) {
+            self.tell(&words);
         }
         self.show(|face, [merge]| face.show(0, &merge.model, &[]));
         self.draw();
@@ -204,7 +217,7 @@ impl<'a> View<'a> {
     fn ended(&mut self, outcome: &Result<Outcome, OfflineError>) {
         self.sampler.let_go();
         let end = self.end_of(outcome);
-        self.take(Some(end));
+        self.take(Some(end), true);
         self.show(|face, [merge]| face.show(0, &merge.model, &[]));
         // What gives the volume back may ask, or say, something.
         if self.face.as_ref().is_some_and(Face::is_dashboard) {
@@ -214,11 +227,15 @@ impl<'a> View<'a> {
 
     /// The volume is given back.
     fn finished(&mut self) {
-        self.take(Some(OfflineEnd::Finished));
+        self.take(Some(OfflineEnd::Finished), false);
     }
 
-    fn take(&mut self, end: Option<OfflineEnd>) {
+    /// Takes a sample. `shown`: whether it is shown by itself.
+    fn take(&mut self, end: Option<OfflineEnd>, shown: bool) {
         let sample = self.sampler.sample(end);
+        if let Some(recording) = &mut self.recording {
+            recording.sample(0, &sample, shown);
+        }
         let [merge] = &mut self.merge;
         for words in merge.advance(&sample) {
             self.tell(&words);
@@ -242,12 +259,18 @@ impl<'a> View<'a> {
         if let Some(Err(error)) = self.face.take().map(|face| face.end(&self.merge)) {
             terminal::tell(&format!("the summary cannot be written: {error}"));
         }
+        if let Some(recording) = self.recording.take() {
+            recording.end(Recorded::Over);
+        }
         let [merge] = &self.merge;
         self.hooks.see_last(&merge.model);
         self.hooks.end(signals.any()).await;
     }
 
     fn tell(&mut self, words: &str) {
+        if let Some(recording) = &mut self.recording {
+            recording.note(words);
+        }
         match &mut self.face {
             Some(face) => face.tell(words),
             None => terminal::tell(words),

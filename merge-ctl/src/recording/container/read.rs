@@ -196,7 +196,7 @@ impl<S: Bytes> Reader<S> {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn next(&mut self) -> io::Result<Option<Block>> {
+    pub fn next_block(&mut self) -> io::Result<Option<Block>> {
         loop {
             if let Some(block) = self.next.take() {
                 return Ok(Some(block));

@@ -33,7 +33,7 @@ fn file(frames: u64) -> (Vec<u8>, Vec<usize>, Vec<Vec<u8>>) {
 
 fn read(bytes: &[u8]) -> Vec<Block> {
     let mut reader = Reader::open(bytes).unwrap();
-    std::iter::from_fn(|| reader.next().unwrap()).collect()
+    std::iter::from_fn(|| reader.next_block().unwrap()).collect()
 }
 
 fn times(blocks: &[Block]) -> Vec<u64> {
@@ -196,7 +196,7 @@ proptest! {
         let (whole, ..) = file(1);
         let bytes = if known { [&whole[..], &bytes].concat() } else { bytes };
         if let Ok(mut reader) = Reader::open(&bytes[..]) {
-            while reader.next().unwrap().is_some() {}
+            while reader.next_block().unwrap().is_some() {}
         }
         let mut rest = &bytes[..];
         while numbers::take(&mut rest).is_ok() {}
@@ -215,7 +215,7 @@ proptest! {
         }
         bytes.truncate(usize::from(cut).max(PREAMBLE_BYTES));
         if let Ok(mut reader) = Reader::open(&bytes[..]) {
-            while reader.next().unwrap().is_some() {}
+            while reader.next_block().unwrap().is_some() {}
         }
     }
 }
