@@ -3,28 +3,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+mod terminal;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 use tempfile::TempDir;
+use terminal::Terminal;
 
 const CHUNK: usize = 4096;
 /// Every other chunk of the origin has an exception.
 const EXCEPTIONS: u64 = 4096;
 /// So that a merge lasts some seconds.
 const SLOWLY: &str = "--bandwidth=4MiB";
-/// Long enough for any machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Two files: an origin, and a store with what it is to hold.
 struct Images {
@@ -154,81 +149,6 @@ fn the_json_stream_tells_what_is_compared() {
     assert!(most <= 0.5, "{most} before anything was compared");
 }
 
-/// Reads what a program writes, in the background.
-fn reading(mut from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        // The end of a terminal is an error.
-        while let Ok(read @ 1..) = from.read(&mut buffer) {
-            if sender.send(buffer[..read].to_vec()).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-/// A program in a terminal.
-struct Terminal {
-    keyboard: File,
-    screen: Receiver<Vec<u8>>,
-    seen: String,
-    child: Child,
-}
-
-impl Terminal {
-    fn start(command: &mut Command) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        tcsetwinsize(&ours, Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 })
-            .unwrap();
-        let path = ptsname(&ours, Vec::new()).unwrap();
-        let mut options = File::options();
-        options.read(true).write(true);
-        std::os::unix::fs::OpenOptionsExt::custom_flags(
-            &mut options,
-            OFlags::NOCTTY.bits().cast_signed(),
-        );
-        let theirs = options.open(path.to_str().unwrap()).unwrap();
-        let child = command
-            .env("TERM", "xterm")
-            .stdin(theirs.try_clone().unwrap())
-            .stdout(theirs.try_clone().unwrap())
-            .stderr(theirs)
-            .spawn()
-            .unwrap();
-        let keyboard = File::from(ours);
-        let screen = reading(keyboard.try_clone().unwrap());
-        Self { keyboard, screen, seen: String::new(), child }
-    }
-
-    fn press(&self, keys: &[u8]) {
-        (&self.keyboard).write_all(keys).unwrap();
-    }
-
-    /// Waits until this stands somewhere in what was written.
-    fn wait_for(&mut self, words: &str) {
-        let until = Instant::now() + PATIENCE;
-        while !self.seen.contains(words) {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.screen.recv_timeout(left) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(error) => panic!("{words:?} did not come ({error}): {}", self.seen),
-            }
-        }
-    }
-
-    fn exit_status(&mut self) -> i32 {
-        let status = self.child.wait().unwrap();
-        while let Ok(bytes) = self.screen.recv_timeout(Duration::from_millis(500)) {
-            self.seen.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        status.code().unwrap_or_else(|| panic!("{status}: {}", self.seen))
-    }
-}
-
 /// Waits until the merge is in the midst of its copying.
 fn until_it_copies(terminal: &mut Terminal) {
     terminal.wait_for("MERGING OFFLINE");
@@ -285,7 +205,10 @@ fn a_terminal_that_goes_away_stops_it() {
 }
 
 /// Starts it with JSON on a pipe, and waits until it copies.
-fn in_the_midst(images: &Images, options: &[&str]) -> (Child, impl Iterator<Item = String>) {
+fn in_the_midst(
+    images: &Images,
+    options: &[&str],
+) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut command = images.command(&["--output", "json"]);
     let mut child = command
         .args(["--interval", "200ms"])
@@ -371,5 +294,71 @@ fn what_cannot_be_had_offline_is_refused() {
     for option in [&["--detach"][..], &["--throttle", "30%"], &["--probes", "none"]] {
         let output = images.command(option).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{option:?}");
+    }
+}
+
+/// What a replay of a recording prints, and what it tells.
+fn replayed(recording: &Path, output: &str) -> (String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_merge-ctl"));
+    let output = command.arg("replay").arg(recording).args(["--output", output]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    (String::from_utf8(output.stdout).unwrap(), told)
+}
+
+#[test]
+fn a_recording_is_replayed_to_the_lines_that_there_were() {
+    for (output, options) in
+        [("json", [SLOWLY, "--verify"]), ("plain", ["--interval=200ms", SLOWLY])]
+    {
+        let images = Images::new();
+        let recording = images.path("recording");
+        let mut command = images.command(&options);
+        command.args(["--output", output, "--record"]).arg(&recording);
+        let live = command.output().unwrap();
+        assert_eq!(live.status.code(), Some(0));
+        let told = String::from_utf8(live.stderr).unwrap();
+        assert!(told.contains("merge-ctl: recorded "), "{told}");
+        let live = String::from_utf8(live.stdout).unwrap();
+        assert_eq!(replayed(&recording, output), (live, String::new()));
+        // Nothing is overwritten, and nothing is begun.
+        let again = command.output().unwrap();
+        assert_eq!(again.status.code(), Some(8), "{}", String::from_utf8_lossy(&again.stderr));
+    }
+}
+
+#[test]
+fn a_merge_that_is_stopped_has_a_recording_that_says_so() {
+    let images = Images::new();
+    let recording = images.path("recording");
+    let record = recording.to_str().unwrap().to_owned();
+    let (child, lines) = in_the_midst(&images, &["--bandwidth=1MiB", "--record", &record]);
+    signal(&child, Signal::INT);
+    let last = lines.last().unwrap();
+    child.wait_with_output().unwrap();
+    let (lines, told) = replayed(&recording, "json");
+    assert_eq!(lines.lines().last(), Some(&*last));
+    assert!(told.contains("Stopping after the requests under way"), "{told}");
+}
+
+#[test]
+fn killed_by_force_it_leaves_a_recording_of_what_there_was() {
+    let images = Images::new();
+    let recording = images.path("recording");
+    let record = recording.to_str().unwrap().to_owned();
+    let (mut child, mut lines) = in_the_midst(&images, &["--bandwidth=1MiB", "--record", &record]);
+    // What was recorded is in the file a second later.
+    let seen: Vec<_> = lines.by_ref().take(15).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_merge-ctl"));
+    let output = command.arg("replay").arg(&recording).args(["--output", "json"]).output().unwrap();
+    let (text, told) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+    let told = String::from_utf8(told).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("the recording has no end"), "{told}");
+    let replayed: Vec<_> = text.lines().collect();
+    for line in &seen[..seen.len() - 8] {
+        assert!(replayed.contains(&&**line), "{line} is missing");
     }
 }

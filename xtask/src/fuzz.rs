@@ -19,7 +19,7 @@ const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2" };
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// The fuzz targets, each in a file of its name in `merge-ctl/fuzz/fuzz_targets`.
-const TARGETS: &[&str] = &["store", "dump"];
+const TARGETS: &[&str] = &["store", "dump", "recording"];
 
 /// How long `cargo xtask test` fuzzes, all targets together.
 const TEST_SECONDS: u64 = 60;

@@ -3,7 +3,7 @@
 //! The store is compiled from its files here rather than taken from the library merge-ctl. So a
 //! fuzz build needs neither the eBPF programs nor the two hundred crates of a dashboard, and takes
 //! seconds. It holds as long as the store uses nothing of merge-ctl but `units`, which is as it
-//! should be.
+//! should be. The container of recordings uses nothing of it at all.
 //!
 //! The store has no unsafe code (it is denied here), so there is nothing for a sanitizer to find:
 //! an index out of bounds or an overflow panics by itself. Without one the stable compiler will do,
@@ -17,7 +17,10 @@ use cap::Cap;
 
 pub mod dumped;
 pub mod program;
+pub mod recorded;
 
+#[path = "../../src/recording/container/mod.rs"]
+pub mod container;
 #[path = "../../src/store/slow/mod.rs"]
 mod slow;
 #[path = "../../src/store/mod.rs"]
@@ -67,6 +70,15 @@ pub fn store(input: &program::Input<'_>) {
     give_memory_to_panics();
     let program::Case { device, origin, from } = input.case();
     slow::check(&device, origin, from);
+}
+
+/// Runs one input of the target `recording`.
+///
+/// # Panics
+/// Where a recording does not hold what was put in, or a damaged one is read as it should not be.
+pub fn recording(input: &recorded::Input<'_>) {
+    give_memory_to_panics();
+    input.run();
 }
 
 /// Runs one input of the target `dump`.

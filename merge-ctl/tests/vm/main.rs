@@ -31,6 +31,7 @@ mod offline_lvm;
 mod offline_raw;
 mod plan;
 mod quiet;
+mod recording;
 mod refusals;
 mod resume;
 mod runs;

@@ -313,7 +313,7 @@ impl<S: Bytes> Reader<S> {
         loop {
             // One more than may come, so that too many are seen.
             let room = (unpacked_bytes + 1 - bytes.len()).min(STEP_BYTES);
-            bytes.reserve_exact(room);
+            bytes.reserve(room);
             let taken = (self.inflate.total_in() - begun) as usize;
             let before = (taken, bytes.len());
             let status =

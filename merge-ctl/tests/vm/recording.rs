@@ -1,0 +1,168 @@
+//! Recordings of real merges: replayed to the very lines that there were; whatever happens to whoever
+//! records, or to the disk, the merge goes on and what was written can be read.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use merge_ctl::store::Run;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::merge_ctl::{Running, merge_ctl, promised_runs};
+use super::runs::mixed_writes;
+use super::testbed::{Testbed, run};
+
+fn output(arguments: &[&str]) -> Output {
+    Command::new("merge-ctl").args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What a replay prints, which must end with this exit status, and what it tells.
+#[track_caller]
+fn replayed(path: &str, how: &str, code: i32) -> (String, String) {
+    let replay = output(&["replay", path, "--output", how]);
+    let told = text(&replay.stderr);
+    assert_eq!(replay.status.code(), Some(code), "{told}");
+    (text(&replay.stdout), told)
+}
+
+fn runs_in(lines: &str) -> Vec<Run> {
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let number = |line: &Value, field: &str| line[field].as_u64().unwrap();
+    lines
+        .filter(|line| line["type"] == "run")
+        .map(|line| Run {
+            old_chunk: number(&line, "old_chunk"),
+            new_chunk: number(&line, "new_chunk"),
+            chunks: number(&line, "chunks") as u32,
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn a_recorded_start_is_replayed_to_the_lines_that_there_were() {
+    for how in ["json", "plain"] {
+        let bed = Testbed::new(&format!("rec{how}"), 16, 8);
+        mixed_writes(&bed, 3);
+        let promised = promised_runs(&bed);
+        bed.slow_down(2);
+        let path = format!("/tmp/rec-{how}.mrec");
+        let start = ["start", "--yes", "--output", how, "--record", &path, &bed.dm("snap")];
+        let live = output(&start);
+        assert_eq!(live.status.code(), Some(0), "{}", text(&live.stderr));
+        assert!(text(&live.stderr).contains("recorded "), "{}", text(&live.stderr));
+        let (lines, told) = replayed(&path, how, 0);
+        assert!(lines == text(&live.stdout), "live:\n{}\nreplay:\n{lines}", text(&live.stdout));
+        assert_eq!(told, "");
+        assert_eq!(runs_in(&replayed(&path, "json", 0).0), promised);
+        // The same name again: nothing is begun, and the file stays.
+        let size = fs::metadata(&path).unwrap().len();
+        println!("{how}: {size} bytes");
+        let again = output(&start);
+        assert_eq!(again.status.code(), Some(8), "{}", text(&again.stderr));
+        assert_eq!(fs::metadata(&path).unwrap().len(), size);
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// Waits until a file holds so much.
+fn wait_for_bytes(path: &str, bytes: u64) {
+    let until = Instant::now() + Duration::from_secs(120);
+    while fs::metadata(path).map_or(0, |metadata| metadata.len()) < bytes {
+        assert!(Instant::now() < until, "{path} does not grow");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn a_recorder_that_is_killed_leaves_what_it_wrote_and_the_merge_goes_on() {
+    let bed = Testbed::new("reckill", 16, 8);
+    mixed_writes(&bed, 5);
+    let promised = promised_runs(&bed);
+    bed.slow_down(4);
+    let mut merge = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
+    merge.line_where(|line| line["type"] == "run");
+    let path = "/tmp/reckill.mrec";
+    let recorder = Running::start(&["record", &bed.dm("origin"), "-o", path]);
+    wait_for_bytes(path, 6_000);
+    // As long as it is written, it can be read.
+    let (before, told) = replayed(path, "json", 0);
+    assert!(told.contains("no end"), "{told}");
+    kill_process(Pid::from_raw(recorder.pid() as i32).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(recorder.wait().code, -1);
+    let (lines, told) = replayed(path, "json", 0);
+    assert!(told.contains("no end"), "{told}");
+    let summary = |lines: &str| lines.lines().last().unwrap_or_default().to_owned();
+    assert!(summary(&lines).contains("\"state\":\"merging\""), "{}", summary(&lines));
+    assert!(lines.lines().count() >= before.lines().count());
+    let runs = runs_in(&lines);
+    assert!(!runs.is_empty() && runs.len() < promised.len(), "{} runs", runs.len());
+    assert!(promised.windows(runs.len()).any(|part| part == runs), "other runs than there were");
+    bed.slow_down(0);
+    assert_eq!(merge.wait().expect(0).summary()["state"], "finished");
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn several_merges_are_recorded_in_one_file() {
+    let beds: [Testbed; 2] = std::array::from_fn(|i| {
+        let bed = Testbed::new(&format!("recboth{i}"), 16, 8);
+        bed.write_snapshot((0..400).map(|block| block * 7), 5 + i as u64);
+        bed.slow_down(3);
+        bed
+    });
+    let names = beds.each_ref().map(|bed| bed.dm("snap"));
+    let mut merge = Running::start(&["start", "--yes", "--output", "json", &names[0], &names[1]]);
+    let begun = |line: &Value| line["type"] == "run" && line["origin"] == beds[1].dm("origin");
+    merge.line_where(begun);
+    let path = "/tmp/recboth.mrec";
+    let origins = beds.each_ref().map(|bed| bed.dm("origin"));
+    let ended = merge_ctl(&["record", &origins[0], &origins[1], "-o", path]).expect(0);
+    assert!(ended.stderr.contains("recorded "), "{}", ended.stderr);
+    merge.wait().expect(0);
+    let (lines, told) = replayed(path, "json", 0);
+    assert_eq!(told, "");
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for kind in ["begin", "summary"] {
+        let of: Vec<_> = lines.iter().filter(|line| line["type"] == kind).collect();
+        assert_eq!(of.len(), 2, "{kind}");
+        assert!(of.iter().zip(&origins).all(|(line, origin)| line["origin"] == **origin));
+    }
+    assert!(lines[lines.len() - 2..].iter().all(|line| line["state"] == "finished"));
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn a_full_disk_ends_the_recording_and_not_the_merge() {
+    let directory = Path::new("/tmp/recfull");
+    fs::create_dir_all(directory).unwrap();
+    run("mount", &["-t", "tmpfs", "-o", "size=12k", "none", directory.to_str().unwrap()]);
+    let bed = Testbed::new("recfull", 16, 8);
+    mixed_writes(&bed, 9);
+    let content = bed.image("snap");
+    bed.slow_down(4);
+    let path = "/tmp/recfull/file";
+    let ended =
+        merge_ctl(&["start", "--yes", "--output", "json", "--record", path, &bed.dm("snap")])
+            .expect(0);
+    assert_eq!(ended.summary()["state"], "finished");
+    let told = "the recording has ended, and the merge goes on: cannot write /tmp/recfull/file: No space left";
+    assert_eq!(ended.stderr.matches(told).count(), 1, "{}", ended.stderr);
+    assert!(bed.image("origin") == content, "the origin differs from the snapshot");
+    let (lines, told) = replayed(path, "json", 0);
+    assert!(lines.contains("\"type\":\"begin\""), "{lines}");
+    assert!(told.contains("cut off") && told.contains("no end"), "{told}");
+    // Nor is it begun where there is no place at all.
+    let refused = merge_ctl(&["monitor", "--record", "/nowhere/file"]);
+    assert_ne!(refused.code, 0);
+    run("umount", &[directory.to_str().unwrap()]);
+}
