@@ -6,13 +6,16 @@
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use merge_ctl::harmless;
 use merge_ctl::human::{self, printable};
 use merge_ctl::model::Model;
-use merge_ctl::recording::{Fault, FaultKind, Pace, Player, Step, Survey};
+use merge_ctl::recording::{
+    Checkpoints, Fault, FaultKind, OpenError, Pace, Player, Step, Survey, scan,
+};
 use merge_ctl::view::keys::ReplayAction;
 use merge_ctl::view::replay::Replay;
 
@@ -40,7 +43,7 @@ pub(crate) async fn run(options: &cli::Replay) -> anyhow::Result<ExitCode> {
         return Err(Usage(format!("{path} is no file")).into());
     }
     let file = File::open(&options.file).with_context(cannot_replay)?;
-    let player = Player::open(file).with_context(cannot_replay)?;
+    let player = Player::open(file.try_clone()?).with_context(cannot_replay)?;
     let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
     let survey = match options.output {
         Some(Output::Tui) if !terminal => {
@@ -51,9 +54,12 @@ pub(crate) async fn run(options: &cli::Replay) -> anyhow::Result<ExitCode> {
         Some(Output::Plain) => lines(player, false, options.interval)?,
         Some(Output::Json) => lines(player, true, options.interval)?,
         None if !terminal => lines(player, false, options.interval)?,
-        Some(Output::Tui) | None => dashboard(player, options).await?,
+        Some(Output::Tui) | None => {
+            let (survey, is_whole) = dashboard(file, options).await?;
+            return Ok(sum_up(&survey, is_whole).into());
+        }
     };
-    Ok(sum_up(&survey).into())
+    Ok(sum_up(&survey, true).into())
 }
 
 /// Prints what was printed, or would have been.
@@ -80,7 +86,7 @@ fn lines(
                 lines.show(*tab, &player.merges()[*tab].model, runs)?;
             }
             Step::Advanced { .. } => {}
-            Step::Told(words) => terminal::tell(&printable(words)),
+            Step::Told(words) => terminal::tell(&harmless::printable_lines(words)),
             Step::Lost(lost) => terminal::tell(missing(lost).trim_start()),
             Step::Fault(_) | Step::Ended(_) => {}
         }
@@ -92,22 +98,24 @@ fn lines(
     Ok(found)
 }
 
-/// Shows it in the dashboard until the user leaves.
-async fn dashboard(mut player: Player<File>, options: &cli::Replay) -> anyhow::Result<Survey> {
-    let survey = player.survey()?;
-    if survey.samples == 0 {
-        return Ok(survey);
-    }
+/// Shows it in the dashboard until the user leaves. What was found in it, and whether all was looked at.
+async fn dashboard(file: File, options: &cli::Replay) -> anyhow::Result<(Survey, bool)> {
+    let found = scan(file.try_clone()?)?;
+    let mut player = Player::open(file.try_clone()?)?;
+    let Some(first_ns) = player.first()? else { return Ok((found, true)) };
     let mut signals = LeaveSignals::listen()?;
+    let last_ns = found.last_ns.max(first_ns);
     let mut show = Show {
-        pace: Pace::new(survey.first_ns, survey.last_ns, options.speed),
+        pace: Pace::new(first_ns, last_ns, options.speed),
         player,
         dashboard: Dashboard::open()?,
-        damaged: survey.faults.1,
+        damaged: found.faults.1,
+        // A long recording takes seconds to walk through: nobody waits for that.
+        surveying: Some(thread::spawn(move || surveyed(file))),
+        survey: None,
     };
     let mut ticker = live::every(DRAW_EVERY);
     let mut before = Instant::now();
-    show.player.seek(show.pace.at_ns)?;
     loop {
         show.draw()?;
         let key = tokio::select! {
@@ -118,6 +126,7 @@ async fn dashboard(mut player: Player<File>, options: &cli::Replay) -> anyhow::R
                 None => break,
             },
         };
+        show.take_survey();
         show.pace.pass(before.elapsed());
         before = Instant::now();
         match key {
@@ -130,7 +139,15 @@ async fn dashboard(mut player: Player<File>, options: &cli::Replay) -> anyhow::R
             None => show.go_on()?,
         }
     }
-    Ok(survey)
+    let is_whole = show.survey.is_some();
+    Ok((show.survey.unwrap_or(found), is_whole))
+}
+
+/// All that is in a recording, and from where it can be shown.
+fn surveyed(file: File) -> Surveyed {
+    let mut player = Player::open(file)?;
+    let survey = player.survey()?;
+    Ok((survey, player.into_checkpoints()))
 }
 
 /// A recording on the screen.
@@ -139,7 +156,12 @@ struct Show {
     pace: Pace,
     dashboard: Dashboard,
     damaged: u64,
+    surveying: Option<JoinHandle<Surveyed>>,
+    survey: Option<Survey>,
 }
+
+/// What a walk through all of a recording gives.
+type Surveyed = Result<(Survey, Checkpoints), OpenError>;
 
 impl Show {
     fn draw(&mut self) -> io::Result<()> {
@@ -162,6 +184,17 @@ impl Show {
         Ok(())
     }
 
+    /// Takes in what the walk through all of it has found, once it is done. One that failed has found
+    /// nothing, and the replay meets what it met.
+    fn take_survey(&mut self) {
+        let Some(surveying) = self.surveying.take_if(|thread| thread.is_finished()) else { return };
+        if let Ok(Ok((survey, checkpoints))) = surveying.join() {
+            self.player.adopt(checkpoints);
+            self.damaged = survey.faults.1;
+            self.survey = Some(survey);
+        }
+    }
+
     fn act(&mut self, action: ReplayAction) -> io::Result<()> {
         let pace = &mut self.pace;
         match action {
@@ -179,8 +212,8 @@ impl Show {
     }
 }
 
-/// Names what could not be shown, and gives the exit status.
-fn sum_up(survey: &Survey) -> Exit {
+/// Names what could not be shown, and gives the exit status. `is_whole`: whether all was looked at.
+fn sum_up(survey: &Survey, is_whole: bool) -> Exit {
     let (faults, count) = &survey.faults;
     for fault in faults.iter().take(NAMED) {
         terminal::tell(&format!("not shown: {}", printable(&fault.to_string())));
@@ -189,10 +222,10 @@ fn sum_up(survey: &Survey) -> Exit {
     if more > 0 {
         terminal::tell(&format!("not shown: {} more", human::counted(more, "part")));
     }
-    if survey.samples == 0 {
+    if is_whole && survey.samples == 0 {
         terminal::tell("there is no merge in this recording");
     }
-    if survey.outcome.is_none() {
+    if is_whole && survey.outcome.is_none() {
         terminal::tell(
             "the recording has no end: whoever recorded was stopped by force, or still records",
         );

@@ -24,7 +24,7 @@ pub use container::{Bytes, Fault, FaultKind, OpenError};
 pub use decode::{Item, Reading};
 pub use encode::Encoder;
 pub use pace::{Pace, Speed};
-pub use player::{Player, Replayed, Step, Survey};
+pub use player::{Checkpoints, Player, Replayed, Step, Survey, scan};
 pub use record::{Facts, Lost, Outcome, Record};
 pub use recorder::{Ended, Recorder, Sink};
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::container::{Bytes, Fault, OpenError, PREAMBLE_BYTES};
+use super::container::{Block, Bytes, Fault, OpenError, PREAMBLE_BYTES, Reader};
 use super::decode::{Item, Reading};
 use super::record::{Facts, Lost, Merge, Outcome, Record};
 use crate::model::Model;
@@ -99,6 +99,26 @@ impl Survey {
         }
     }
 }
+
+/// Walks through the frames of a recording and looks at none of the records: what is damaged, and when it
+/// ends, is known soon.
+///
+/// # Errors
+/// Where it is no recording, or one of a newer format, or cannot be read.
+pub fn scan(source: impl Bytes) -> Result<Survey, OpenError> {
+    let mut reader = Reader::open(source)?;
+    let mut survey = Survey::default();
+    while let Some(block) = reader.next_block()? {
+        match block {
+            Block::Records { at_ns, .. } => survey.last_ns = survey.last_ns.max(at_ns),
+            Block::Fault(fault) => survey.take(Step::Fault(fault), 0),
+        }
+    }
+    Ok(survey)
+}
+
+/// Places that a [`Player`] of the same recording can start from.
+pub struct Checkpoints(Vec<Checkpoint>);
 
 /// Where one can start from.
 struct Checkpoint {
@@ -223,6 +243,28 @@ impl<S: Bytes> Player<S> {
     #[cfg(test)]
     pub(super) fn kept_places(&self) -> usize {
         self.checkpoints.len()
+    }
+
+    /// Places to start from that another player of the same recording has found. It may have come
+    /// further.
+    pub fn adopt(&mut self, Checkpoints(found): Checkpoints) {
+        if found.len() > self.checkpoints.len() {
+            self.checkpoints = found;
+        }
+    }
+
+    /// The places to start from.
+    pub fn into_checkpoints(self) -> Checkpoints {
+        Checkpoints(self.checkpoints)
+    }
+
+    /// Goes to the first model; its time, where there is one.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn first(&mut self) -> io::Result<Option<u64>> {
+        while self.merges.is_empty() && self.step()?.is_some() {}
+        Ok((!self.merges.is_empty()).then_some(self.at_ns))
     }
 
     /// Walks through all of it, and is at the beginning again. What can be started from is known then.

@@ -609,3 +609,23 @@ proptest! {
         player.seek(u64::MAX).unwrap();
     }
 }
+
+#[test]
+fn what_another_player_has_found_is_of_use() {
+    let (identity, samples) = real();
+    let models = models(&identity, &samples);
+    let bytes = recorded(&identity, &samples);
+    let mut other = Player::open(&bytes[..]).unwrap();
+    let survey = other.survey().unwrap();
+    let found = scan(&bytes[..]).unwrap();
+    assert_eq!((found.last_ns, found.faults.1), (survey.last_ns, 0));
+    let mut player = Player::open(&bytes[..]).unwrap();
+    assert_eq!(player.first().unwrap(), Some(survey.first_ns));
+    let places = other.kept_places();
+    player.adopt(other.into_checkpoints());
+    assert!(places > 1 && player.kept_places() == places);
+    for place in [samples.len() - 1, 3, samples.len() / 2] {
+        player.seek(samples[place].at_ns).unwrap();
+        assert!(player.merges()[0].model == models[place], "sample {place}");
+    }
+}

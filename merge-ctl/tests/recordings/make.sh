@@ -24,7 +24,8 @@ for device in real cow; do
 done
 merge-ctl start --yes --output json --stall-after 1s --record merge.mrec data-snap >live.jsonl &
 merge=$!
-sleep 2
+# Preflight refuses what is suspended: the merge has to go on first.
+until grep -q '"type":"run"' live.jsonl; do sleep 1; done
 fio --name=app --filename=/dev/mapper/data --direct=1 --bs=4k --rw=randwrite --ioengine=libaio --iodepth=4 --rate_iops=60 \
     --time_based --runtime=5 --size=16m --randseed=9 --thread --minimal >/dev/null &
 sleep 3

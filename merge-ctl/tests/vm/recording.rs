@@ -125,8 +125,10 @@ fn several_merges_are_recorded_in_one_file() {
     merge.line_where(begun);
     let path = "/tmp/recboth.mrec";
     let origins = beds.each_ref().map(|bed| bed.dm("origin"));
-    let ended = merge_ctl(&["record", &origins[0], &origins[1], "-o", path]).expect(0);
+    let ended = merge_ctl(&["record", &origins[0], &origins[1], "-o", path]);
     assert!(ended.stderr.contains("recorded "), "{}", ended.stderr);
+    // On a busy host the finishing may take longer than whoever only watches has patience.
+    assert!([0, 3].contains(&ended.code), "{}", ended.stderr);
     merge.wait().expect(0);
     let (lines, told) = replayed(path, "json", 0);
     assert_eq!(told, "");
@@ -136,7 +138,11 @@ fn several_merges_are_recorded_in_one_file() {
         assert_eq!(of.len(), 2, "{kind}");
         assert!(of.iter().zip(&origins).all(|(line, origin)| line["origin"] == **origin));
     }
-    assert!(lines[lines.len() - 2..].iter().all(|line| line["state"] == "finished"));
+    let ends = ["finished", "done-not-finished"].map(Value::from);
+    assert!(
+        lines[lines.len() - 2..].iter().all(|line| ends.contains(&line["state"])),
+        "{lines:#?}"
+    );
     fs::remove_file(path).unwrap();
 }
 
