@@ -49,15 +49,16 @@ fn line(replay: &Replay, unix_s: u64, room: usize, theme: Theme) -> Line<'static
         (false, _) => format!("▶ {speed}"),
     };
     let clock = human::clock_utc(unix_s);
-    let mut line = Line::from(vec![
-        Span::styled(format!(" REPLAY {mode} "), theme.warn()),
-        Span::styled(format!(" {} of {} ", minutes(at), minutes(length)), theme.strong()),
-    ]);
+    let has_room = |more: usize, line: &Line| line.width() + more <= room;
+    let mut line = Line::from(Span::styled(format!(" REPLAY {mode} "), theme.warn()));
+    let place = format!(" {} of {} ", minutes(at), minutes(length));
+    if has_room(Span::raw(&*place).width(), &line) {
+        line.push_span(Span::styled(place, theme.strong()));
+    }
     let mut end = format!(" {clock} UTC ");
     if replay.damaged > 0 {
         end.push_str(&format!(" {} damaged ", human::counted(replay.damaged, "part")));
     }
-    let has_room = |more: usize, line: &Line| line.width() + more <= room;
     let bar = room.saturating_sub(line.width() + Span::raw(&*end).width() + 1);
     if bar >= MIN_BAR {
         let done = if length == 0 { bar } else { share(at, length, bar) };
@@ -105,14 +106,17 @@ mod tests {
         let row = shown(pace, 80);
         assert_eq!(
             row,
-            " REPLAY ▶ ×10  15:00 of 1:00:00 ━━━━━─────────────  22:13:20 UTC  1 part damaged "
+            " REPLAY ▶ ×10  15:00 of 1:00:00 ━━━━─────────────  22:13:20 UTC  1 part damaged "
         );
         pace.pause();
         assert!(shown(pace, 80).starts_with(" REPLAY ‖ paused  15:00 of 1:00:00 "));
         pace.go_to(u64::MAX);
         assert!(shown(pace, 80).starts_with(" REPLAY ■ end  1:00:00 of 1:00:00 "));
         for room in 0..200 {
-            assert!(Line::raw(shown(pace, room)).width() <= room.max(34), "{room}");
+            assert!(
+                Line::raw(shown(pace, room)).width() <= room.max(" REPLAY ■ end ".chars().count()),
+                "{room}"
+            );
         }
     }
 }
