@@ -28,6 +28,7 @@ mod offline_images;
 mod offline_killed;
 mod offline_log_writes;
 mod offline_lvm;
+mod offline_lvm_errors;
 mod offline_raw;
 mod plan;
 mod quiet;

@@ -16,16 +16,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const SLOWLY: [&str; 4] = ["--requests", "1", "--bandwidth", "512KiB"];
 const SLOW_MS: u32 = 30;
 
-fn offline<'a>(options: &[&'a str], snapshot: &'a str) -> Vec<&'a str> {
+pub(crate) fn offline<'a>(options: &[&'a str], snapshot: &'a str) -> Vec<&'a str> {
     [&["start", "--offline", "--yes", "--output", "plain"], options, &[snapshot]].concat()
 }
 
-fn merged(options: &[&str], snapshot: &str, code: i32) -> Ended {
+pub(crate) fn merged(options: &[&str], snapshot: &str, code: i32) -> Ended {
     merge_ctl(&offline(options, snapshot)).expect(code)
 }
 
 #[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "{what}: it never came to that");
@@ -33,7 +33,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn volumes_of(group: &VolumeGroup) -> String {
+pub(crate) fn volumes_of(group: &VolumeGroup) -> String {
     lvm(&["lvs", "-a", "--noheadings", "-o", "lv_name,lv_attr,lv_size,origin", &group.name])
 }
 
@@ -41,7 +41,7 @@ fn devices() -> String {
     dmsetup(&["table"])
 }
 
-fn private_devices() -> usize {
+pub(crate) fn private_devices() -> usize {
     let all = dmsetup(&["info", "-c", "--noheadings", "-o", "uuid"]);
     all.lines().filter(|uuid| uuid.starts_with("MERGECTL-")).count()
 }
@@ -75,7 +75,7 @@ fn assert_merged(group: &VolumeGroup, content: &[u8]) {
 
 /// What an operator without merge-ctl does, and then nothing.
 #[track_caller]
-fn assert_an_activation_finishes(group: &VolumeGroup, content: &[u8]) {
+pub(crate) fn assert_an_activation_finishes(group: &VolumeGroup, content: &[u8]) {
     lvm(&["lvchange", "-q", "-ay", &group.volume("data")]);
     assert!(group.content("data") == content, "a half-merged origin can be seen");
     until("LVM dropping the snapshot", || !volumes_of(group).contains("snap"));
@@ -84,19 +84,19 @@ fn assert_an_activation_finishes(group: &VolumeGroup, content: &[u8]) {
 }
 
 /// A group whose disk can be made slow.
-struct Slow {
-    group: VolumeGroup,
-    mapper: &'static str,
+pub(crate) struct Slow {
+    pub(crate) group: VolumeGroup,
+    pub(crate) mapper: &'static str,
 }
 
 impl Slow {
-    fn new(name: &'static str, mapper: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, mapper: &'static str) -> Self {
         let group = VolumeGroup::on_mapper(name, mapper);
         group.write_snapshot();
         Self { group, mapper }
     }
 
-    fn delay(&self, ms: u32) {
+    pub(crate) fn delay(&self, ms: u32) {
         let table = dmsetup(&["table", self.mapper]);
         let words: Vec<_> = table.split_whitespace().collect();
         let (sectors, disk, at) = (words[1], words[3], words[4]);
@@ -110,7 +110,7 @@ impl Slow {
     }
 
     /// Starts an offline merge, and returns in the middle of its copying.
-    fn begin(&self) -> Running {
+    pub(crate) fn begin(&self) -> Running {
         run("modprobe", &["dm-delay"]);
         let snapshot = self.group.volume("snap");
         self.delay(SLOW_MS);
