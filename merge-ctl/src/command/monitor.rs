@@ -4,14 +4,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use merge_ctl::dm::{Control, Device, Host, resolve};
+use merge_ctl::merge::preflight::Obstacle;
 use merge_ctl::model::Model;
 use merge_ctl::probe::Probe;
 use merge_ctl::sample::Owner;
 use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
 
+use super::attach;
+use super::elsewhere::{self, Elsewhere};
 use super::face::Face;
 use super::followed::{Finisher, Followed};
 use super::live::{self, LeaveSignals, Live};
+use super::terminal;
 use crate::cli::{self, Monitor};
 use crate::exit::NoMerge;
 
@@ -26,7 +30,7 @@ pub(crate) async fn run(options: &Monitor) -> anyhow::Result<ExitCode> {
     let output = live::output(&options.live)?;
     let control = Control::open()?;
     let host = Host::read(&control)?;
-    let origins = pick(&host, options.origin.as_deref())?;
+    let origins = pick(&host, options.origin.as_deref(), &elsewhere::all(&host))?;
     let signals = LeaveSignals::listen()?;
     let mut watch = Watch::new(control, Probe::attach(live::probe_options(&options.live)));
     let merges = followed(&mut watch, &host, &origins, &options.live)?;
@@ -42,14 +46,28 @@ pub(crate) async fn run(options: &Monitor) -> anyhow::Result<ExitCode> {
 }
 
 /// The merges that are meant: the named one, or all.
-fn pick<'a>(host: &'a Host, name: Option<&str>) -> anyhow::Result<Vec<&'a Device>> {
+fn pick<'a>(
+    host: &'a Host,
+    name: Option<&str>,
+    offline: &[Elsewhere],
+) -> anyhow::Result<Vec<&'a Device>> {
     let Some(name) = name else {
         let merges: Vec<&Device> = host.merges().collect();
+        if let ([], [first, others @ ..]) = (&merges[..], offline) {
+            others.iter().for_each(|other| terminal::tell(&other.sentence()));
+            return Err(first.refusal(Obstacle::StillMerging).into());
+        }
+        offline.iter().for_each(|other| terminal::tell(&other.sentence()));
         return match merges.as_slice() {
             [] => Err(NoMerge("any volume of this host".to_owned()).into()),
             _ => Ok(merges),
         };
     };
+    let meant = attach::name_of(host, name);
+    let is_meant = |it: &&Elsewhere| meant.as_deref().is_some_and(|name| it.is_called(name));
+    if let Some(it) = offline.iter().find(is_meant) {
+        return Err(it.refusal(Obstacle::StillMerging).into());
+    }
     let device = resolve::resolve(host, name)?;
     let origin = merging(host, device).ok_or_else(|| NoMerge(device.label()))?;
     Ok(vec![origin])

@@ -30,6 +30,7 @@ mod offline_log_writes;
 mod offline_lvm;
 mod offline_lvm_errors;
 mod offline_raw;
+mod offline_seen;
 mod plan;
 mod quiet;
 mod refusals;

@@ -54,7 +54,7 @@ fn remove_private_devices() -> usize {
 }
 
 /// Waits until the private devices have the names that lvm2 would give.
-fn until_it_copies(group: &VolumeGroup) {
+pub(crate) fn until_it_copies(group: &VolumeGroup) {
     let names = [format!("{}-real", group.dm("data")), format!("{}-cow", group.dm("snap"))];
     until("the private devices", || {
         let all = dmsetup(&["info", "-c", "--noheadings", "--separator", " ", "-o", "name,uuid"]);
@@ -66,7 +66,7 @@ fn until_it_copies(group: &VolumeGroup) {
 
 /// The merge is over: by the content, LVM's records and the kernel's table.
 #[track_caller]
-fn assert_merged(group: &VolumeGroup, content: &[u8]) {
+pub(crate) fn assert_merged(group: &VolumeGroup, content: &[u8]) {
     assert!(!volumes_of(group).contains("snap"), "{}", volumes_of(group));
     assert!(dmsetup(&["table", &group.dm("data")]).contains("linear"));
     assert!(group.content("data") == content, "the origin differs from the snapshot");
@@ -208,6 +208,19 @@ fn offline_lvm_says_what_it_would_do_and_changes_nothing() {
     {
         assert!(text.contains(step), "{text}");
     }
+    assert!(text.contains("in 1") && text.contains("pieces of the origin"), "{text}");
+
+    let dry_run = ["start", "--offline", "--dry-run", "--verify", "--output", "json"];
+    let snapshot = group.volume("snap");
+    let ended = merge_ctl(&[&dry_run[..], &[&snapshot]].concat()).expect(0);
+    let [object] = &ended.lines[..] else { panic!("{:?}", ended.lines) };
+    assert_eq!((&object["type"], &object["owner"]), (&"dry-run".into(), &"lvm".into()));
+    assert_eq!((&object["cow"], &object["snapshot"]), (&"vgdry/snap-cow".into(), &snapshot.into()));
+    assert!(object["exceptions"].as_u64().unwrap() > 1500, "{object}");
+    assert_eq!(
+        (&object["offline"]["verify"], object["steps"].as_array().unwrap().len()),
+        (&true.into(), 10)
+    );
     assert!((devices(), volumes_of(&group), group.content("data")) == before);
 }
 
@@ -227,6 +240,33 @@ fn offline_lvm_stopped_by_ctrl_c_goes_on_at_the_next_activation() {
     assert_an_activation_finishes(&slow.group, &content);
 }
 
+/// In the middle of what LVM has to do first.
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_stopped_before_it_copies_ends_as_cleanly() {
+    run("modprobe", &["dm-delay"]);
+    for (name, mapper, signal) in
+        [("vgterm", "vgterm-disk", "-TERM"), ("vghup", "vghup-disk", "-HUP")]
+    {
+        let slow = Slow::new(name, mapper);
+        let content = slow.group.content("snap");
+        let snapshot = slow.group.volume("snap");
+        slow.delay(SLOW_MS);
+        let running = Running::start(&offline(&SLOWLY, &snapshot));
+        until("the volume is down", || !slow.group.path("snap").exists());
+        run("kill", &[signal, &running.pid().to_string()]);
+        assert_eq!(private_devices(), 0, "it copies already: the disk is too fast for this test");
+
+        let ended = running.wait().expect(3);
+
+        let activate = format!("lvchange -ay {name}/data");
+        assert!(ended.stderr.contains(&activate), "{}", ended.stderr);
+        assert_eq!(private_devices(), 0);
+        slow.delay(0);
+        assert_an_activation_finishes(&slow.group, &content);
+    }
+}
+
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn offline_lvm_keeps_an_activation_out_until_it_is_done() {
@@ -238,7 +278,8 @@ fn offline_lvm_keeps_an_activation_out_until_it_is_done() {
     // Whoever only looks need not wait.
     assert!(volumes_of(group).contains("[snap]"), "{}", volumes_of(group));
     let second = merged(&[], &group.volume("snap"), 8);
-    assert!(second.stderr.contains("Another merge-ctl"), "{}", second.stderr);
+    let by = format!("merged offline into vgrace/data by process {}", running.pid());
+    assert!(second.stderr.contains(&by), "{}", second.stderr);
     // Who ignores LVM's lock finds the names taken.
     let elsewhere = "global/locking_dir=\"/tmp/other-locks\"";
     let rude = Command::new("lvm")

@@ -68,22 +68,22 @@ pub(super) async fn follow(
         Whose::Images => Volume::GivenBack,
         Whose::Lvm | Whose::DeviceMapper => Volume::NotYet,
     };
-    follow_then(subject, devices, options, async |_| Ok(volume)).await
+    follow_then(subject, devices, options, LeaveSignals::listen()?, async |_| Ok(volume)).await
 }
 
 /// The same, and `then`, once the engine has ended and nobody holds the devices any more, gives the
 /// volume back, or leaves it to the kernel. It comes before the summary and before `--on-done`, which so
-/// tell how all of it ended.
+/// tell how all of it ended. Whoever has listened to `signals` before has lost none of them.
 pub(super) async fn follow_then(
     subject: &Subject,
     devices: Devices,
     options: &Start,
+    mut signals: LeaveSignals,
     then: impl AsyncFnOnce(&Result<Outcome, OfflineError>) -> anyhow::Result<Volume>,
 ) -> anyhow::Result<Outcome> {
     let output = live::output(&options.live)?;
-    let mut signals = LeaveSignals::listen()?;
     let engine = super::engine(options);
-    let Some(identity) = identity(&devices, &subject.names(), subject.terms(&engine)) else {
+    let Some(identity) = identity(&devices, &subject.names(), subject.whose.terms(&engine)) else {
         // There is nothing to show; the engine says why.
         let outcome = offline::merge(&devices, &engine, &Meter::default());
         drop(devices);
@@ -131,10 +131,13 @@ impl Subject {
             },
         }
     }
+}
 
-    fn terms(&self, engine: &Options) -> OfflineTerms {
+impl Whose {
+    /// What is agreed with the engine.
+    pub(super) fn terms(self, engine: &Options) -> OfflineTerms {
         OfflineTerms {
-            images: self.whose == Whose::Images,
+            images: self == Self::Images,
             verify: engine.verify,
             bandwidth_bytes: engine.bandwidth_bytes,
             requests: engine.requests,
