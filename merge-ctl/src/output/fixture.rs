@@ -577,6 +577,9 @@ fn facts(stage: Stage, times_ms: [u64; 5]) -> OfflineFacts {
         total_bytes,
         copied_bytes,
         frontier_bytes: 61 << 30,
+        walked_exceptions: total_bytes / 4096,
+        requests_under_way: if stage == Stage::Done { 0 } else { 23 },
+        bytes_under_way: if stage == Stage::Done { 0 } else { 5 << 20 },
         times: times_ms.map(Duration::from_millis),
         ..Reading::default()
     };

@@ -32,9 +32,6 @@ pub struct OfflineTerms {
 pub struct OfflineFacts {
     /// Its figures.
     pub reading: Reading,
-    /// How many exceptions a second reader, beside it, has read for the map: while the engine reads
-    /// them, this tells that they can be read.
-    pub read_exceptions: u64,
     /// Whether somebody has asked it to stop.
     pub stopping: bool,
     /// How it ended; none while it works.

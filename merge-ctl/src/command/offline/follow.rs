@@ -15,6 +15,7 @@ use merge_ctl::offline::meter::{Meter, Stage};
 use merge_ctl::offline::{self, Devices, OfflineError, Options, Outcome};
 use merge_ctl::sample::{MergeIdentity, OfflineEnd, OfflineFault, OfflineTerms, Owner};
 use merge_ctl::sampler::offline::{Names, Sampler, identity};
+use merge_ctl::units::DeviceNumber;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::super::face::Face;
@@ -35,6 +36,8 @@ pub(super) struct Subject {
     pub(super) snapshot: Option<String>,
     /// Whose the origin is.
     pub(super) whose: Whose,
+    /// The number of the origin's own device, where it has one while it is merged.
+    pub(super) origin_dev: Option<DeviceNumber>,
 }
 
 /// Who has to be asked for the origin, and gets it back.
@@ -129,6 +132,7 @@ impl Subject {
                 Whose::Lvm => Owner::Lvm,
                 Whose::DeviceMapper | Whose::Images => Owner::DeviceMapper,
             },
+            origin_dev: self.origin_dev,
         }
     }
 }

@@ -64,6 +64,7 @@ pub(super) async fn run(origin: &Path, cow: &Path, options: &Start) -> anyhow::R
         dm_name: None,
         snapshot: None,
         whose: Whose::Images,
+        origin_dev: devices.origin.device(),
     };
     match follow(&subject, devices, options).await {
         Ok(Outcome::Merged(_)) => Ok(Exit::Done.into()),

@@ -136,6 +136,7 @@ async fn merge(
         dm_name: Some(dm_name(&names)),
         snapshot: Some(printable(&names.snapshot())),
         whose: Whose::Lvm,
+        origin_dev: None,
     };
     // From here on until the engine heeds them: neither are they lost, nor do they kill us half-way.
     let mut signals = LeaveSignals::listen()?;

@@ -58,6 +58,7 @@ pub(super) async fn run(
         dm_name: Some(plan.origin.info.name.clone()),
         snapshot: Some(plan.snapshot.label()),
         whose: Whose::DeviceMapper,
+        origin_dev: Some(plan.origin.info.dev),
     };
     // From here on until the engine heeds it itself: neither is it lost, nor does it kill us.
     let mut signals = LeaveSignals::listen()?;

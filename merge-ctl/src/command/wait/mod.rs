@@ -121,7 +121,10 @@ impl<'a> Waiting<'a> {
 
     async fn until_over(&mut self) -> anyhow::Result<Over> {
         loop {
-            match look(&self.control, &self.options.origin) {
+            // The snapshot's name goes with the snapshot.
+            let name =
+                self.elsewhere.as_ref().map_or(&self.options.origin, |elsewhere| &elsewhere.origin);
+            match look(&self.control, name) {
                 Ok(Standing::Merging(host, origin)) => {
                     if let Some(over) = self.follow(&host, &origin).await? {
                         return Ok(over);
