@@ -424,9 +424,9 @@ pub(crate) struct Throttle {
     /// Put the setting back to what a dead throttler found, or to 100 %
     #[arg(long, conflicts_with_all = ["origin", "percent", "profile", "write_latency"])]
     pub(crate) reset: bool,
-    /// What to print: plain or json [default: plain]
+    /// What to print [default: plain]
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Output>,
+    pub(crate) output: Option<LineOutput>,
     /// The same as --output json
     #[arg(long)]
     pub(crate) json: bool,
@@ -577,6 +577,15 @@ pub(crate) struct HookOptions {
 pub(crate) enum Output {
     /// A dashboard that fills the terminal
     Tui,
+    /// A line a second, and a summary
+    Plain,
+    /// A stream of JSON objects, one a line
+    Json,
+}
+
+/// What a command without a dashboard prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LineOutput {
     /// A line a second, and a summary
     Plain,
     /// A stream of JSON objects, one a line

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use merge_ctl::dm::{Device, Host};
 use merge_ctl::harmless::printable;
+use merge_ctl::merge::journal::driver;
 use merge_ctl::model::State;
 use merge_ctl::output::advice;
 use merge_ctl::probe::ProbeOptions;
@@ -215,7 +216,8 @@ impl Live<'_> {
     }
 
     /// The same, and tells the hooks what nobody follows any longer.
-    async fn end_with(self, mut hooks: Hooks) -> anyhow::Result<Exit> {
+    async fn end_with(mut self, mut hooks: Hooks) -> anyhow::Result<Exit> {
+        self.look_who_drives();
         self.face.end(&self.merges)?;
         for merge in &self.merges {
             hooks.see_last(&merge.model);
@@ -230,9 +232,18 @@ impl Live<'_> {
     ///
     /// # Errors
     /// What cannot be printed.
-    pub(crate) fn end(self) -> anyhow::Result<Exit> {
+    pub(crate) fn end(mut self) -> anyhow::Result<Exit> {
+        self.look_who_drives();
         self.face.end(&self.merges)?;
         Ok(told(&self.merges))
+    }
+
+    /// Whoever drives a merge that goes on finishes it too; we do not any more.
+    fn look_who_drives(&mut self) {
+        for identity in self.merges.iter_mut().map(|merge| &mut merge.model.identity) {
+            let pid = driver::driver_of(&identity.origin);
+            identity.driven_by = pid.filter(|pid| *pid != std::process::id());
+        }
     }
 }
 

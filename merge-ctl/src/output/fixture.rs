@@ -34,6 +34,7 @@ fn identity() -> MergeIdentity {
         cow_label: "vg/snap-cow".to_owned(),
         owner: Owner::Lvm,
         finished_here: false,
+        driven_by: None,
         chunk_size: ChunkSize::from_sectors(8).expect("a power of two"),
         size: Sectors(100 << 21),
         siblings: Vec::new(),

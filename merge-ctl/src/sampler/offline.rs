@@ -52,6 +52,7 @@ pub fn identity(devices: &Devices, names: &Names, terms: OfflineTerms) -> Option
         cow_label: devices.cow.label().to_owned(),
         owner: names.owner,
         finished_here: true,
+        driven_by: None,
         chunk_size: store.layout().chunk_size(),
         size: devices.origin.size(),
         siblings: Vec::new(),

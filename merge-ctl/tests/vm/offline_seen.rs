@@ -76,7 +76,7 @@ fn offline_seen_to_fail_and_to_be_left_to_the_kernel() {
     assert_eq!(wait(&[&bed.dm("origin")], 5)["state"], "failed");
     drop(bed);
 
-    let (bed, _, running) = copying("offseenint");
+    let (bed, promised, running) = copying("offseenint");
     let waiter = Waiter::start(&[&bed.dm("origin")]);
     std::thread::sleep(std::time::Duration::from_secs(1));
     run("kill", &["-INT", &running.pid().to_string()]);
@@ -84,6 +84,10 @@ fn offline_seen_to_fail_and_to_be_left_to_the_kernel() {
     bed.slow_down(0);
     // The kernel merges the rest, and nobody is there to finish it.
     assert_eq!(waiter.end(3)["state"], "done-not-finished");
+    let resumed = merge_ctl(&["resume", "--yes", "--output", "plain", &bed.dm("origin")]).expect(0);
+    let said: String = resumed.lines.iter().filter_map(Value::as_str).collect();
+    assert!(said.contains("nothing was left to merge") && !said.contains("0 B"), "{said}");
+    finished(&bed, &promised);
 }
 
 #[test]
