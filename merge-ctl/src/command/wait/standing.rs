@@ -123,10 +123,20 @@ fn not_active(reading: Option<String>, error: ResolveError) -> anyhow::Result<St
         Err(failed) => Err(failed.into()),
         Ok(volumes) => match merge_in(&volumes, &volume) {
             Some(pending) => Ok(driven_or(pending)),
-            None if find(&volumes, &volume).is_some() => Ok(nothing(&name, volume.to_string())),
-            None => Err(error.into()),
+            None => match find(&volumes, &volume) {
+                // It is down, and LVM is still to be told of the merge.
+                Some(named) if is_driven(named) => Ok(Standing::Driven),
+                Some(_) => Ok(nothing(&name, volume.to_string())),
+                None => Err(error.into()),
+            },
         },
     }
+}
+
+/// Whether another merge-ctl is at work on a volume, or on the origin of a snapshot.
+fn is_driven(volume: &Volume) -> bool {
+    let origin = if volume.origin.is_empty() { &volume.lv } else { &volume.origin };
+    driver::driver_of(&VolumeName::new(&volume.vg, origin).to_dm()).is_some()
 }
 
 /// What a journal says of an origin by that name.
