@@ -7,7 +7,36 @@ use std::ffi::OsString;
 use anyhow::{Result, ensure};
 
 /// The modules of tests that run on one kernel only: on the first, on the second.
-const SHARES: [&[&str]; KERNELS] = [&[], &[]];
+const SHARES: [&[&str]; KERNELS] = [
+    &[
+        "detach",
+        "dump",
+        "explain",
+        "hooks",
+        "in_flight",
+        "leaving",
+        "lvm_scenarios",
+        "names",
+        "offline_lvm",
+        "plan",
+        "several",
+        "siblings",
+    ],
+    &[
+        "check",
+        "hostile",
+        "offline_differential",
+        "offline_errors",
+        "offline_images",
+        "offline_log_writes",
+        "offline_raw",
+        "quiet",
+        "refusals",
+        "resume",
+        "throttle",
+        "wait",
+    ],
+];
 
 /// Among so many kernels.
 pub(super) const KERNELS: usize = 2;
