@@ -1,10 +1,12 @@
 //! Offline merges of logical volumes: whole, refused, stopped, killed at each step, disturbed. Every
 //! time the origin must hold what the snapshot held, and after a kill lvm2 alone must get it there.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::crash::is_thorough;
 use super::crash::stepper::{Progress, Step, Stepper};
 use super::lvm::{VolumeGroup, kill_pollers, lvm};
 use super::merge_ctl::{Ended, Running, merge_ctl};
@@ -317,22 +319,64 @@ fn offline_lvm_killed_while_it_copies_leaves_it_to_an_activation() {
     assert_an_activation_finishes(&slow.group, &content);
 }
 
-/// Kills a merge right after its step number `at`; whether it came so far.
-fn killed_after(snapshot: &str, at: usize) -> Option<Step> {
-    let command = [&["merge-ctl"], &offline(&[], snapshot)[..]].concat();
-    let mut stepper = Stepper::start_with_children(&command);
-    let mut last = None;
-    for _ in 0..=at {
+/// What an undisturbed merge does, in order.
+fn all_steps(snapshot: &str) -> Vec<Step> {
+    let mut stepper = stepper(snapshot);
+    let mut steps = Vec::new();
+    loop {
         match stepper.next() {
-            Progress::Held(step) => last = Some(step),
+            Progress::Held(step) => steps.push(step),
             Progress::Ended(code) => {
-                assert_eq!(code, 0, "it was not killed");
-                return None;
+                assert_eq!(code, 0, "it was not disturbed");
+                return steps;
             }
         }
     }
+}
+
+fn stepper(snapshot: &str) -> Stepper {
+    Stepper::start_with_children(&[&["merge-ctl"], &offline(&[], snapshot)[..]].concat())
+}
+
+/// Kills a merge right after its step number `at`, if it comes so far.
+fn kill_after(snapshot: &str, at: usize) {
+    let mut stepper = stepper(snapshot);
+    for _ in 0..=at {
+        if let Progress::Ended(code) = stepper.next() {
+            assert_eq!(code, 0, "it was not killed");
+            return;
+        }
+    }
     stepper.kill();
-    last
+}
+
+/// Where to kill: everywhere, or, in a short run, after each kind of step once, after all that is done
+/// to private devices, and at the end.
+fn places(steps: &[Step]) -> Vec<usize> {
+    let last = steps.len() - 1;
+    let mut seen = BTreeSet::new();
+    (0..=last)
+        .filter(|&at| {
+            let is_of_devices = matches!(steps[at], Step::Create | Step::Rename);
+            seen.insert(steps[at]) || is_of_devices || at == last || is_thorough()
+        })
+        .collect()
+}
+
+/// Whatever was killed: an activation makes it right, and lvm2 drops the snapshot.
+fn assert_lvm2_finishes(group: &VolumeGroup, content: &[u8]) {
+    // A child of a killed run may still be at work: lvm2's lock lets the next command wait.
+    lvm(&["lvchange", "-q", "-ay", &group.volume("data")]);
+    if volumes_of(group).contains(" s") {
+        assert!(group.content("snap") == content, "what the snapshot holds differs");
+        lvm(&["lvconvert", "-q", "--merge", &group.volume("snap")]);
+    } else {
+        assert!(group.content("data") == content, "a half-merged origin can be seen: it differs");
+    }
+    let plain = || dmsetup(&["table", &group.dm("data")]).contains("linear");
+    until("LVM dropping the snapshot", || !volumes_of(group).contains("snap") && plain());
+    assert!(group.content("data") == content, "the origin differs from the snapshot");
+    kill_pollers();
 }
 
 #[test]
@@ -340,35 +384,30 @@ fn killed_after(snapshot: &str, at: usize) -> Option<Step> {
 fn offline_lvm_killed_at_each_step_is_finished_by_lvm2_alone() {
     let group = VolumeGroup::empty("vgsteps");
     group.add_volume("data", 48);
-    let mut seen = Vec::new();
-    let mut left = 0;
-    for at in 0.. {
+    let snapshot = group.volume("snap");
+    let with_snapshot = |seed| {
         group.add_snapshot("data", "snap", 24);
-        group.write_to("snap", 100 + at as u64);
-        let content = group.content("snap");
-        let step = killed_after(&group.volume("snap"), at);
-        println!("killed after step {at}: {step:?}; {}", volumes_of(&group).trim());
-        // A child of a killed run may still be at work: lvm2's lock lets the next command wait.
-        lvm(&["lvchange", "-q", "-ay", &group.volume("data")]);
-        if volumes_of(&group).contains(" s") {
-            assert!(group.content("snap") == content, "the snapshot was changed");
-            lvm(&["lvconvert", "-q", "--merge", &group.volume("snap")]);
-        } else {
-            assert!(group.content("data") == content, "a half-merged origin can be seen");
-        }
-        let plain = || dmsetup(&["table", &group.dm("data")]).contains("linear");
-        until("LVM dropping the snapshot", || !volumes_of(&group).contains("snap") && plain());
-        assert!(group.content("data") == content, "the origin differs from the snapshot");
-        kill_pollers();
+        group.write_to("snap", seed);
+        group.content("snap")
+    };
+    let content = with_snapshot(99);
+    let steps = all_steps(&snapshot);
+    assert_lvm2_finishes(&group, &content);
+    let count = |wanted| steps.iter().filter(|step| **step == wanted).count();
+    assert!(count(Step::Create) == 2 && count(Step::Rename) == 2, "{steps:?}");
+    assert!(count(Step::Child) > 5 && count(Step::Sync) > 0, "{steps:?}");
+    let mut left = 0;
+    let places = places(&steps);
+    for at in &places {
+        let content = with_snapshot(100 + *at as u64);
+        kill_after(&snapshot, *at);
+        println!("killed after step {at}: {:?}; {}", steps[*at], volumes_of(&group).trim());
+        assert_lvm2_finishes(&group, &content);
         left += remove_private_devices();
-        let Some(step) = step else { break };
-        seen.push(step);
     }
+    println!("killed after {} of {} steps", places.len(), steps.len());
     // Between making a device and opening it: nobody's way is barred by one that is left.
     assert!((1..=6).contains(&left), "{left} devices were left");
-    let count = |wanted| seen.iter().filter(|step| **step == wanted).count();
-    assert!(count(Step::Create) == 2 && count(Step::Rename) == 2, "{seen:?}");
-    assert!(count(Step::Child) > 5 && count(Step::Sync) > 0, "{seen:?}");
 }
 
 #[test]

@@ -94,6 +94,12 @@ pub(crate) fn copying_so_many(name: &str, chunks: u64) -> (Testbed, Vec<u8>, Run
     (bed, promised, running)
 }
 
+/// In its summary, or where there is none in its errors.
+fn says_who_goes_on(ended: &Ended) {
+    let said = format!("{:?} {}", ended.lines.last(), ended.stderr);
+    assert!(said.contains("the kernel merges the rest"), "{said}");
+}
+
 fn kill(running: Running) {
     kill_process(Pid::from_raw(running.pid() as i32).unwrap(), Signal::KILL).unwrap();
     running.wait();
@@ -278,7 +284,7 @@ fn stopped_by_hand_the_kernel_goes_on() {
     std::thread::sleep(Duration::from_secs(3));
     kill_process(Pid::from_raw(running.pid() as i32).unwrap(), Signal::INT).unwrap();
     let ended = running.wait().expect(3);
-    assert!(ended.stderr.contains("the kernel merges the rest"), "{}", ended.stderr);
+    says_who_goes_on(&ended);
     assert!(table(&bed, "origin").contains("snapshot-merge"));
     assert_eq!(suspended(), "");
     // The view is whole at once.
@@ -311,7 +317,7 @@ fn interrupted_at_the_beginning_it_is_undone() {
             assert!(bed.image("snap") == promised, "the snapshot is not what it was");
         } else {
             let ended = ended.expect(3);
-            assert!(ended.stderr.contains("the kernel merges the rest"), "{}", ended.stderr);
+            says_who_goes_on(&ended);
             assert!(table(&bed, "origin").contains("snapshot-merge"));
         }
     }
