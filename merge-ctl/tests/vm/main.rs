@@ -29,6 +29,8 @@ mod offline_killed;
 mod offline_log_writes;
 mod offline_lvm;
 mod offline_raw;
+mod offline_scheduled;
+mod offline_time_limit;
 mod plan;
 mod quiet;
 mod refusals;

@@ -26,6 +26,9 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
         return images::run(origin, cow, options).await;
     }
     let control = Control::open()?;
+    if offline.scheduled {
+        return lvm::run_scheduled(&control, options).await;
+    }
     if let Some(exit) = lvm::run_asleep(&control, options).await? {
         return Ok(exit);
     }
@@ -41,6 +44,11 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
         Way::Lvm { .. } => lvm::run(&control, &host, plan, options).await,
         Way::DeviceMapper(_) => raw::run(&control, &host, plan, options).await,
     }
+}
+
+/// Whether the time limit is over.
+fn is_over(options: &Start) -> bool {
+    options.offline.time_limit.is_some_and(|limit| limit.is_over())
 }
 
 /// A program must not take what a dry run says for the stream that it asked for.

@@ -33,6 +33,30 @@ pub(super) fn done(names: &Names) -> String {
     format!("LVM has dropped {snapshot}; {origin} is an ordinary volume again")
 }
 
+/// What a merge on record costs others.
+pub(super) fn taken_up(names: &Names) -> String {
+    let (snapshot, origin, vg) =
+        (printable(&names.snapshot()), printable(&names.origin()), printable(&names.vg));
+    format!(
+        "offline: {snapshot} is merged into {origin} before it is activated; commands that change {vg}, or \
+         activate a volume of it, wait meanwhile"
+    )
+}
+
+/// There is nothing to do.
+pub(super) fn nothing_on_record(origin: &str) -> String {
+    format!("LVM has no merge into {} on record: nothing is to be done", printable(origin))
+}
+
+/// A merge on record is merged, and the volume is not active.
+pub(super) fn emptied(names: &Names) -> String {
+    let (origin, snapshot) = (printable(&names.origin()), printable(&names.snapshot()));
+    format!(
+        "all of {snapshot} is merged into {origin}, which is not active: its next activation finds nothing \
+         left to merge, and LVM drops {snapshot}"
+    )
+}
+
 /// Where the volume is now, and what to do.
 pub(super) fn standing(standing: Standing, names: &Names) -> String {
     let (origin, snapshot) = (printable(&names.origin()), printable(&names.snapshot()));
@@ -103,6 +127,27 @@ pub(super) fn dry_run(plan: &Plan<'_>, captured: &Captured, disks: &[PathBuf]) -
         table(&captured.real.table.to_string()),
         table(&captured.cow.table.to_string()),
         plan.notes.iter().map(|note| format!("{note}\n")).collect::<String>(),
+    )
+}
+
+/// What would be done with a merge on record.
+pub(super) fn dry_run_recorded(captured: &Captured, disks: &[PathBuf]) -> String {
+    let names = &captured.names;
+    let (origin, snapshot) = (argument(&names.origin()), argument(&names.snapshot()));
+    let disks: Vec<_> = disks.iter().map(|disk| harmless::path(disk)).collect();
+    let (real, cow) = (printable(&captured.real.label()), printable(&captured.cow.label()));
+    format!(
+        "Nothing is changed now. LVM has the merge of {snapshot} into {origin} on record. To merge it \
+         offline before {origin} is activated:\n\
+         1. flush {}, so that no power cut forgets the record\n\
+         2. lock the volume group {} against changes and activations, and look at everything again\n\
+         3. make private devices over {real} and {cow}, as LVM's metadata says where they lie:\n{}{}\
+         4. copy, flush, and clear the exceptions from the last to the first\n\
+         5. remove the private devices, unlock; {origin} stays inactive\n",
+        disks.join(", "),
+        printable(&names.vg),
+        table(&captured.real.table.to_string()),
+        table(&captured.cow.table.to_string()),
     )
 }
 

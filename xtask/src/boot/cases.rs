@@ -1,0 +1,197 @@
+//! What may happen at a boot, and what must be there afterwards.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::debian::Kind;
+use super::machine;
+use super::scene::Scene;
+use crate::vm::disks::Asked;
+
+/// What both kinds need: the console that we read, and the root.
+const OPTIONS: &str =
+    "console=ttyS0 panic=-1 oops=panic quiet no_timer_check root=/dev/mapper/vg-root ro";
+/// dracut activates only what it is told to.
+const OF_DRACUT: &str = "rd.lvm.lv=vg/root";
+/// Of each request, once something is written: by merge-ctl, nobody else writes before the root is there.
+const SLOW: Duration = Duration::from_millis(400);
+
+/// See the module.
+pub(super) struct Case {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What the kernel is told.
+    flags: &'static str,
+    /// Whether a merge is on record.
+    recorded: bool,
+    /// Whether the disk becomes slow once it is written to, until merge-ctl has ended.
+    slow: bool,
+    /// Whether merge-ctl is one that never ends.
+    pub(super) hangs: bool,
+    /// Whether the kernel must have nothing left to merge.
+    merged: Option<bool>,
+    /// What must be said.
+    says: &'static [&'static str],
+    /// What must not be said.
+    never: &'static [&'static str],
+    /// Whether `cargo xtask test` tries it.
+    pub(super) in_short: bool,
+}
+
+const PLAIN: Case = Case {
+    name: "",
+    flags: "",
+    recorded: true,
+    slow: false,
+    hangs: false,
+    merged: None,
+    says: &[],
+    never: &[],
+    in_short: false,
+};
+
+pub(super) const CASES: [Case; 7] = [
+    Case {
+        name: "merged-before-activation",
+        flags: "merge-ctl.offline=vg/root",
+        merged: Some(true),
+        says: &["all of vg/snap is merged into vg/root", "vg/root: done"],
+        in_short: true,
+        ..PLAIN
+    },
+    Case {
+        name: "time-limit",
+        flags: "merge-ctl.offline=vg/root merge-ctl.limit=10s",
+        slow: true,
+        merged: Some(false),
+        says: &["vg/root: the time was over"],
+        never: &["all of vg/snap is merged"],
+        in_short: true,
+        ..PLAIN
+    },
+    Case { name: "not-asked-for", merged: Some(false), never: &["merge-ctl"], ..PLAIN },
+    Case {
+        name: "nothing-on-record",
+        flags: "merge-ctl.offline=vg/root",
+        recorded: false,
+        says: &["nothing is to be done"],
+        ..PLAIN
+    },
+    Case {
+        name: "no-such-volume",
+        flags: "merge-ctl.offline=vg/rot",
+        says: &["LVM knows no volume vg/rot", "merge-ctl ended with status 2"],
+        ..PLAIN
+    },
+    Case {
+        name: "no-such-group",
+        flags: "merge-ctl.offline=other/root merge-ctl.limit=3s",
+        says: &["merge-ctl-boot: "],
+        ..PLAIN
+    },
+    Case {
+        name: "hanging-merge-ctl",
+        flags: "merge-ctl.offline=vg/root merge-ctl.limit=2s",
+        hangs: true,
+        says: &["is killed"],
+        ..PLAIN
+    },
+];
+
+impl Case {
+    /// Boots and judges.
+    pub(super) fn run(
+        &self,
+        kind: Kind,
+        scene: &Scene,
+        booted: (&Path, &Path),
+        show: bool,
+    ) -> Result<()> {
+        scene.set(self.recorded);
+        let of_kind = if kind == Kind::Dracut { OF_DRACUT } else { "" };
+        let options = format!("{OPTIONS} {of_kind} {}", self.flags);
+        if self.slow {
+            let disks = Arc::clone(&scene.disks);
+            scene.disks.watch(Box::new(move |_, asked| {
+                if asked == Asked::Write {
+                    disks.slow_down(SLOW);
+                }
+                false
+            }));
+        }
+        let mut is_slow = self.slow;
+        let console = machine::boot(booted, &options, &scene.disks, |console| {
+            // The ordinary way is not what is to be slow.
+            if is_slow && console.contains("merge-ctl-boot: vg/root: ") {
+                is_slow = false;
+                scene.disks.do_not_cut();
+                scene.disks.slow_down(Duration::ZERO);
+            }
+        });
+        scene.disks.do_not_cut();
+        scene.disks.slow_down(Duration::ZERO);
+        let console = console?;
+        if show {
+            println!("{console}");
+        }
+        self.judge(&console, scene).with_context(|| machine::tail(&console))
+    }
+
+    fn judge(&self, console: &str, scene: &Scene) -> Result<()> {
+        // A console may break a line wherever it likes.
+        for words in self.says {
+            ensure!(console.contains(words), "it did not say {words:?}");
+        }
+        for words in self.never {
+            ensure!(!console.contains(words), "it said {words:?}");
+        }
+        ensure!(console.contains("booted end"), "the root did not come up");
+        let root = told(console, "booted root ")?;
+        let version = if self.recorded { "new" } else { "old" };
+        let expected = format!("{version} {}", scene.contents[usize::from(self.recorded)]);
+        ensure!(root == expected, "the root holds {root}, and not {expected}");
+        let status = told(console, "booted status ")?;
+        match self.merged {
+            Some(merged) => {
+                let left = left_to_merge(&status)?;
+                ensure!((left == 0) == merged, "{left} sectors were left to merge: {status}");
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+fn told(console: &str, what: &str) -> Result<String> {
+    let line = console.lines().find_map(|line| line.split_once(what));
+    line.map(|(_, rest)| rest.trim().to_owned()).with_context(|| format!("no line {what:?}"))
+}
+
+/// Sectors of the COW device that are in use and are no metadata.
+fn left_to_merge(status: &str) -> Result<u64> {
+    let words: Vec<_> = status.split_whitespace().collect();
+    match words[..] {
+        [_, _, "linear"] => Ok(0),
+        [_, _, "snapshot-merge", usage, metadata] => {
+            let used: u64 = usage.split_once('/').context("no usage")?.0.parse()?;
+            Ok(used.saturating_sub(metadata.parse()?))
+        }
+        _ => bail!("the root is neither a plain volume nor a merging one: {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_how_much_is_left() {
+        assert_eq!(left_to_merge("0 8192 linear").unwrap(), 0);
+        assert_eq!(left_to_merge("0 8192 snapshot-merge 16/98304 16").unwrap(), 0);
+        assert_eq!(left_to_merge("0 8192 snapshot-merge 4112/98304 16").unwrap(), 4096);
+        left_to_merge("0 8192 snapshot-origin").unwrap_err();
+    }
+}
