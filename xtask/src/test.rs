@@ -15,7 +15,7 @@ use crate::labelled::Labelled;
 use crate::run::say;
 use crate::vm::Vm;
 use crate::workspace::Workspace;
-use crate::{build, crash, ebpf, fuzz, lint, setup};
+use crate::{boot, build, crash, ebpf, fuzz, lint, setup};
 
 /// All tests take a quarter of an hour on one kernel in an emulated VM, more beside other work; what
 /// takes much longer hangs.
@@ -90,6 +90,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     }
     if !args.no_vm {
         verdicts.extend(on_kernels(workspace, &choices, &args.filter)?);
+        if args.filter.is_empty() {
+            verdicts.push(Verdict::telling("boot", boot::shortly(workspace)));
+        }
     }
     Ok(sum_up(&verdicts))
 }

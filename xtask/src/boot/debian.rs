@@ -26,6 +26,29 @@ const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "ext4", "dm_mod", "dm_sn
 const IN_ROOT: &str = "for dir in proc sys dev; do mount --rbind \"/$dir\" \"$1/$dir\" || exit 1; done; \
     root=$1; shift; exec chroot \"$root\" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \"$@\"";
 
+/// The hook files below `merge-ctl/boot`, and where the recipe puts them.
+pub(super) const FILES: [(&str, &str); 7] = [
+    ("merge-ctl-boot", "usr/local/lib/merge-ctl/merge-ctl-boot"),
+    ("initramfs-tools/hooks/merge-ctl", "etc/initramfs-tools/hooks/merge-ctl"),
+    (
+        "initramfs-tools/scripts/init-top/merge-ctl",
+        "etc/initramfs-tools/scripts/init-top/merge-ctl",
+    ),
+    (
+        "initramfs-tools/scripts/local-top/merge-ctl",
+        "etc/initramfs-tools/scripts/local-top/merge-ctl",
+    ),
+    ("dracut/90merge-ctl/module-setup.sh", "usr/lib/dracut/modules.d/90merge-ctl/module-setup.sh"),
+    (
+        "dracut/90merge-ctl/merge-ctl-settled.sh",
+        "usr/lib/dracut/modules.d/90merge-ctl/merge-ctl-settled.sh",
+    ),
+    (
+        "dracut/90merge-ctl/merge-ctl-missed.sh",
+        "usr/lib/dracut/modules.d/90merge-ctl/merge-ctl-missed.sh",
+    ),
+];
+
 /// What builds an initramfs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Kind {
@@ -53,6 +76,11 @@ pub(super) enum Program<'a> {
     MergeCtl(&'a Path),
     /// One that neither ends nor heeds a signal.
     Hangs,
+}
+
+/// Whether this is a machine where one can be made.
+pub(super) fn can_be_had() -> bool {
+    rustix::process::geteuid().is_root() && packages::has_apt()
 }
 
 /// See the module.
@@ -140,31 +168,7 @@ impl Debian {
 
     /// What docs/offline.md tells people to do by hand.
     fn install(&self, from: &Path) -> Result<()> {
-        let copies = [
-            ("merge-ctl-boot", "usr/local/lib/merge-ctl/merge-ctl-boot"),
-            ("initramfs-tools/hooks/merge-ctl", "etc/initramfs-tools/hooks/merge-ctl"),
-            (
-                "initramfs-tools/scripts/init-top/merge-ctl",
-                "etc/initramfs-tools/scripts/init-top/merge-ctl",
-            ),
-            (
-                "initramfs-tools/scripts/local-top/merge-ctl",
-                "etc/initramfs-tools/scripts/local-top/merge-ctl",
-            ),
-            (
-                "dracut/90merge-ctl/module-setup.sh",
-                "usr/lib/dracut/modules.d/90merge-ctl/module-setup.sh",
-            ),
-            (
-                "dracut/90merge-ctl/merge-ctl-settled.sh",
-                "usr/lib/dracut/modules.d/90merge-ctl/merge-ctl-settled.sh",
-            ),
-            (
-                "dracut/90merge-ctl/merge-ctl-missed.sh",
-                "usr/lib/dracut/modules.d/90merge-ctl/merge-ctl-missed.sh",
-            ),
-        ];
-        for (file, to) in copies {
+        for (file, to) in FILES {
             let to = self.root.join(to);
             fs::create_dir_all(to.parent().context("a path without a directory")?)?;
             fs::copy(from.join(file), &to).with_context(|| format!("cannot copy {file}"))?;

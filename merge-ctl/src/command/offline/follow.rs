@@ -44,6 +44,8 @@ pub(super) struct Subject {
 pub(super) enum Whose {
     /// LVM.
     Lvm,
+    /// LVM, which has had the merge on record and gives the volume to its next activation.
+    LvmOnRecord,
     /// Nobody: plain device-mapper.
     DeviceMapper,
     /// Nobody: two devices or files.
@@ -68,7 +70,7 @@ pub(super) async fn follow(
 ) -> anyhow::Result<Outcome> {
     let volume = match subject.whose {
         Whose::Images => Volume::GivenBack,
-        Whose::Lvm | Whose::DeviceMapper => Volume::NotYet,
+        Whose::Lvm | Whose::LvmOnRecord | Whose::DeviceMapper => Volume::NotYet,
     };
     follow_then(subject, devices, options, async |_| Ok(volume)).await
 }
@@ -128,7 +130,7 @@ impl Subject {
             origin_label: self.origin.clone(),
             snapshot_label: self.snapshot.clone(),
             owner: match self.whose {
-                Whose::Lvm => Owner::Lvm,
+                Whose::Lvm | Whose::LvmOnRecord => Owner::Lvm,
                 Whose::DeviceMapper | Whose::Images => Owner::DeviceMapper,
             },
         }
@@ -137,6 +139,7 @@ impl Subject {
     fn terms(&self, engine: &Options) -> OfflineTerms {
         OfflineTerms {
             images: self.whose == Whose::Images,
+            scheduled: self.whose == Whose::LvmOnRecord,
             verify: engine.verify,
             bandwidth_bytes: engine.bandwidth_bytes,
             requests: engine.requests,

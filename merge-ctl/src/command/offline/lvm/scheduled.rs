@@ -168,7 +168,7 @@ async fn merge(
         origin: printable(&names.origin()),
         dm_name: Some(VolumeName::new(&names.vg, &names.origin).to_dm()),
         snapshot: Some(printable(&names.snapshot())),
-        whose: Whose::Lvm,
+        whose: Whose::LvmOnRecord,
     };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let devices = match steps::prepare_recorded(&mut hands) {
