@@ -397,7 +397,9 @@ impl Lvm {
     /// [`LvmError::Failed`]; [`LvmError::NoSetting`] where there is none.
     pub fn lock_directory(&self) -> Result<PathBuf, LvmError> {
         const SETTING: &str = "global/locking_dir";
-        let text = self.capture(&["lvmconfig", "--typeconfig", "full", SETTING])?.0;
+        // lvm2 fails where there is no configuration at all, as in an initramfs: an empty one will do.
+        let look = ["lvmconfig", "--typeconfig", "full", "--config", "global{}", SETTING];
+        let text = self.capture(&look)?.0;
         let value = text.lines().find_map(|line| line.trim().strip_prefix("locking_dir="));
         let path = value.map(|value| PathBuf::from(value.trim_matches('"')));
         path.filter(|path| path.is_absolute()).ok_or(LvmError::NoSetting(SETTING))

@@ -16,9 +16,6 @@ const OPTIONS: &str =
     "console=ttyS0 panic=-1 oops=panic quiet no_timer_check root=/dev/mapper/vg-root ro";
 /// dracut activates only what it is told to.
 const OF_DRACUT: &str = "rd.lvm.lv=vg/root";
-/// Of each request, once something is written: by merge-ctl, nobody else writes before the root is there.
-const SLOW: Duration = Duration::from_millis(400);
-
 /// See the module.
 pub(super) struct Case {
     /// Its name.
@@ -27,8 +24,8 @@ pub(super) struct Case {
     flags: &'static str,
     /// Whether a merge is on record.
     recorded: bool,
-    /// Whether the disk becomes slow once it is written to, until merge-ctl has ended.
-    slow: bool,
+    /// How long the disk takes for each request from its first write on, until merge-ctl has ended.
+    slow_ms: u64,
     /// Whether merge-ctl is one that never ends.
     pub(super) hangs: bool,
     /// Whether the kernel must have nothing left to merge.
@@ -45,7 +42,7 @@ const PLAIN: Case = Case {
     name: "",
     flags: "",
     recorded: true,
-    slow: false,
+    slow_ms: 0,
     hangs: false,
     merged: false,
     says: &[],
@@ -53,7 +50,7 @@ const PLAIN: Case = Case {
     in_short: false,
 };
 
-pub(super) const CASES: [Case; 7] = [
+pub(super) const CASES: [Case; 8] = [
     Case {
         name: "merged-before-activation",
         flags: "merge-ctl.offline=vg/root",
@@ -65,8 +62,17 @@ pub(super) const CASES: [Case; 7] = [
     Case {
         name: "time-limit",
         flags: "merge-ctl.offline=vg/root merge-ctl.limit=10s",
-        slow: true,
+        slow_ms: 400,
         says: &["vg/root: the time was over"],
+        never: &["all of vg/snap is merged"],
+        ..PLAIN
+    },
+    // So slow that it cannot even stop in time: killed with requests under way.
+    Case {
+        name: "killed",
+        flags: "merge-ctl.offline=vg/root merge-ctl.limit=15s",
+        slow_ms: 1500,
+        says: &["is killed", "vg/root is activated in the ordinary way now"],
         never: &["all of vg/snap is merged"],
         ..PLAIN
     },
@@ -111,19 +117,20 @@ impl Case {
         scene.set(self.recorded);
         let of_kind = if kind == Kind::Dracut { OF_DRACUT } else { "" };
         let options = format!("{OPTIONS} {of_kind} {}", self.flags);
-        if self.slow {
-            let disks = Arc::clone(&scene.disks);
+        if self.slow_ms > 0 {
+            let (disks, slow) = (Arc::clone(&scene.disks), Duration::from_millis(self.slow_ms));
+            // merge-ctl writes first: nobody else does before the root is there.
             scene.disks.watch(Box::new(move |_, asked| {
                 if asked == Asked::Write {
-                    disks.slow_down(SLOW);
+                    disks.slow_down(slow);
                 }
                 false
             }));
         }
-        let mut is_slow = self.slow;
+        let mut is_slow = self.slow_ms > 0;
         let console = machine::boot(booted, &options, &scene.disks, |console| {
             // The ordinary way is not what is to be slow.
-            if is_slow && console.contains("merge-ctl-boot: vg/root: ") {
+            if is_slow && console.contains("activated in the ordinary way now") {
                 is_slow = false;
                 scene.disks.do_not_cut();
                 scene.disks.slow_down(Duration::ZERO);

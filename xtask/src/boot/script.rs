@@ -20,8 +20,9 @@ fn run(command_line: &str, what: &str, programs: &[(&str, &str)]) -> (i32, Strin
         .replace("/dev/console", at("console").to_str().unwrap())
         .replace("/run/merge-ctl-boot", at("state").to_str().unwrap())
         .replace("PATH=/usr/sbin", &format!("PATH={}:/usr/sbin", dir.path().display()))
+        .replace("/sys/block", at("devices").to_str().unwrap())
         .replace("grace=30", "grace=1");
-    assert_eq!(script.matches(dir.path().to_str().unwrap()).count(), 5, "the script has changed");
+    assert_eq!(script.matches(dir.path().to_str().unwrap()).count(), 6, "the script has changed");
     write_program(&at("script"), &script);
     // Appended to, so that all that is said is there in the end.
     fs::write(at("console"), "").unwrap();
@@ -95,6 +96,8 @@ fn what_merge_ctl_is_told_and_how_its_end_is_told() {
         ("", "10m"),
         ("merge-ctl.limit=90s", "90s"),
         ("merge-ctl.limit=2m", "2m"),
+        ("rd.timeout=40", "21s"),
+        ("rd.timeout=0", "10m"),
         ("merge-ctl.limit=5", "10m"),
         ("merge-ctl.limit=0s", "10m"),
         ("merge-ctl.limit=1h", "10m"),
@@ -115,5 +118,17 @@ fn a_merge_ctl_that_does_not_end_is_killed() {
     let line = "merge-ctl.offline=vg/root merge-ctl.limit=1s";
     let (status, said) = run(line, "merge", &[("merge-ctl", program)]);
     assert_eq!(status, 0, "{said}");
-    assert!(said.contains("is killed"), "{said}");
+    assert!(said.contains("is killed") && said.contains("ordinary way now"), "{said}");
+}
+
+#[test]
+fn its_devices_are_waited_for() {
+    // The last one is let go by somebody else in a while.
+    let program = "#!/bin/sh\nup=${0%/*}/devices/dm-0/dm\nmkdir -p \"$up\"\n\
+        echo MERGECTL-x >\"$up/uuid\"\n(sleep 2; echo LVM-x >\"$up/uuid\") >/dev/null 2>&1 &\n";
+    let begun = std::time::Instant::now();
+    let (status, said) = run("merge-ctl.offline=vg/root", "merge", &[("merge-ctl", program)]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("vg/root: done") && said.contains("ordinary way now"), "{said}");
+    assert!(begun.elapsed().as_secs() >= 2, "it did not wait");
 }
