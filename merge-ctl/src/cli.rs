@@ -22,7 +22,7 @@ Exit status:
   4  still merging, and the merge stood still when it was left
   5  the merge failed, or the snapshot is invalid
   6  a privilege or a kernel feature is missing
-  7  the time was over (--give-up-after, wait --timeout)
+  7  the time was over (--give-up-after, wait --timeout; --time-limit before anything was begun)
   8  refused, and nothing was changed
 Of several merges the one that ended worst counts: 5 before 1, 2, 8, 6, 7, 4, 3 and 0.";
 

@@ -90,13 +90,13 @@ fn boot(workspace: &Workspace, kinds: &[Kind], cases: &[&Case], console: bool) -
     for kind in kinds {
         let begun = Instant::now();
         let initrd = dir.path().join(format!("{kind}.img"));
-        debian.build(workspace, *kind, Program::MergeCtl(&merge_ctl), &initrd)?;
+        debian.build(workspace, *kind, &Program::MergeCtl(&merge_ctl), &initrd)?;
         say(format_args!("initramfs by {kind}: built in {} s", begun.elapsed().as_secs()));
         for case in cases {
             let begun = Instant::now();
             let hangs = dir.path().join(format!("{kind}-hangs.img"));
             if case.hangs && !hangs.exists() {
-                debian.build(workspace, *kind, Program::Hangs, &hangs)?;
+                debian.build(workspace, *kind, &Program::Hangs, &hangs)?;
             }
             let initrd = if case.hangs { &hangs } else { &initrd };
             let outcome = case.run(*kind, &scene, (&debian.kernel()?, initrd), console);

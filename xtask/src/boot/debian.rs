@@ -22,6 +22,8 @@ const PACKAGES: &str =
     "initramfs-tools,dracut-core,lvm2,udev,busybox,zstd,systemd,systemd-sysv,linux-image-amd64";
 /// What the booted machine needs of the kernel's modules: few, so that it boots soon.
 const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "ext4", "dm_mod", "dm_snapshot"];
+/// A program that neither ends nor heeds a signal.
+const HANGS: &str = "#!/bin/sh\ntrap '' INT TERM HUP\nwhile :; do sleep 1; done\n";
 /// Runs its arguments in the directory that it is given first.
 const IN_ROOT: &str = "for dir in proc sys dev; do mount --rbind \"/$dir\" \"$1/$dir\" || exit 1; done; \
     root=$1; shift; exec chroot \"$root\" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \"$@\"";
@@ -74,7 +76,7 @@ impl std::fmt::Display for Kind {
 /// What is called merge-ctl in an initramfs.
 pub(super) enum Program<'a> {
     MergeCtl(&'a Path),
-    /// One that neither ends nor heeds a signal.
+    /// [`HANGS`].
     Hangs,
 }
 
@@ -124,17 +126,15 @@ impl Debian {
         &self,
         workspace: &Workspace,
         kind: Kind,
-        program: Program<'_>,
+        program: &Program<'_>,
         initrd: &Path,
     ) -> Result<()> {
         self.install(&workspace.root.join("merge-ctl/boot"))?;
         let to = self.root.join("usr/local/sbin/merge-ctl");
         match program {
             Program::MergeCtl(file) => fs::copy(file, &to).map(drop)?,
-            Program::Hangs => {
-                fs::write(&to, "#!/bin/sh\ntrap '' INT TERM HUP\nwhile :; do sleep 1; done\n")?
-            }
-        }
+            Program::Hangs => fs::write(&to, HANGS)?,
+        };
         executable(&to)?;
         let built = format!("/var/tmp/{kind}.img");
         let version = self.version()?;

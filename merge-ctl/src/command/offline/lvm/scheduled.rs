@@ -94,6 +94,8 @@ fn on_record(volumes: &[Volume], name: &VolumeName) -> Result<Option<Names>, Usa
     }))
 }
 
+type Is = fn(&Volume) -> bool;
+
 /// Refuses what may not be merged offline, by what LVM says of it.
 fn fit(volumes: &[Volume], names: &Names) -> Result<(), Refusal> {
     let by_kernel = |refusal| Refusal { way_out: way_out(names), ..refusal };
@@ -101,8 +103,8 @@ fn fit(volumes: &[Volume], names: &Names) -> Result<(), Refusal> {
     fit::here(volumes, names).map_err(by_kernel)?;
     let own =
         |it: &&Volume| it.vg == names.vg && [&names.origin, &names.snapshot].contains(&&it.lv);
-    let is_any = |is: fn(&Volume) -> bool| volumes.iter().filter(own).any(is);
-    let obstacles: [(fn(&Volume) -> bool, &str); 4] = [
+    let is_any = |is: Is| volumes.iter().filter(own).any(is);
+    let obstacles: [(Is, &str); 4] = [
         (Volume::is_in_partial_group, "a disk of its group is missing"),
         (Volume::is_in_exported_group, "its group is exported"),
         (Volume::is_in_read_only_group, "its group is read-only"),
