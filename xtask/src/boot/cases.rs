@@ -146,7 +146,6 @@ impl Case {
     }
 
     fn judge(&self, console: &str, scene: &Scene) -> Result<()> {
-        // A console may break a line wherever it likes.
         for words in self.says {
             ensure!(console.contains(words), "it did not say {words:?}");
         }
