@@ -17,7 +17,7 @@ use crate::crash::Cuts;
 use crate::kernels::{self, ByHand, Choice, Kernel};
 use crate::run::say;
 use crate::workspace::Workspace;
-use crate::{build, crash, ebpf, fuzz, lint, setup};
+use crate::{boot, build, crash, ebpf, fuzz, lint, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -95,6 +95,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     if !args.no_vm {
         let shared_out = args.kernels.is_none() && args.filter.is_empty();
         verdicts.extend(on_kernels(workspace, &choices, &args.filter, shared_out)?);
+        if args.filter.is_empty() {
+            verdicts.push(Verdict::telling("boot", boot::shortly(workspace)));
+        }
     }
     Ok(sum_up(&verdicts))
 }

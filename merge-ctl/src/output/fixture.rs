@@ -485,6 +485,7 @@ pub(crate) fn empty() -> Model {
 pub(crate) fn offline() -> Model {
     let terms = OfflineTerms {
         images: false,
+        scheduled: false,
         verify: true,
         bandwidth_bytes: None,
         requests: 64,
@@ -497,6 +498,7 @@ pub(crate) fn offline() -> Model {
 pub(crate) fn offline_limited() -> Model {
     let terms = OfflineTerms {
         images: true,
+        scheduled: false,
         verify: false,
         bandwidth_bytes: NonZeroU64::new(100 << 20),
         requests: 64,

@@ -16,6 +16,9 @@ use crate::store::StoreError;
 pub struct OfflineTerms {
     /// Whether these are devices or files without device-mapper around them.
     pub images: bool,
+    /// Whether LVM had the merge on record for the next activation, which is to come still.
+    #[serde(default)]
+    pub scheduled: bool,
     /// Whether all is read back and compared before the exceptions are cleared.
     pub verify: bool,
     /// How many bytes a second may be copied; none for as many as go.

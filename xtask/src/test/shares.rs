@@ -32,6 +32,8 @@ const SHARES: [&[&str]; KERNELS] = [
         "offline_images",
         "offline_log_writes",
         "offline_raw",
+        "offline_scheduled",
+        "offline_time_limit",
         "quiet",
         "refusals",
         "resume",

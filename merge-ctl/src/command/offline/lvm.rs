@@ -5,6 +5,7 @@
 
 mod asleep;
 mod fit;
+mod scheduled;
 mod words;
 
 use std::io::{self, IsTerminal};
@@ -19,7 +20,7 @@ use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::lvm::offline::captured::Captured;
 use merge_ctl::lvm::offline::hands::LvmHands;
-use merge_ctl::lvm::offline::{self as steps, Halt, Standing};
+use merge_ctl::lvm::offline::{self as steps, Halt, Standing, Step};
 use merge_ctl::merge::journal::Driver;
 use merge_ctl::merge::preflight::Plan;
 use merge_ctl::offline::Outcome;
@@ -31,9 +32,10 @@ use super::follow::{Subject, Volume, Whose, follow_then};
 use crate::cli::Start;
 use crate::command::live::LeaveSignals;
 use crate::command::{plans, terminal};
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, TimeOver};
 
 pub(super) use self::asleep::run_asleep;
+pub(super) use self::scheduled::run_scheduled;
 
 /// How long LVM may take to drop the snapshot.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -140,10 +142,13 @@ async fn merge(
     };
     // From here on until the engine heeds them: neither are they lost, nor do they kill us half-way.
     let mut signals = LeaveSignals::listen()?;
-    let mut hands = LvmHands::new(control, lvm, captured);
+    if super::is_over(options) && captured.found_active {
+        return Err(TimeOver.into());
+    }
+    let mut hands = hands(control, lvm, captured, options);
     let devices = match steps::prepare(&mut hands) {
         Ok(devices) => devices,
-        Err(halt) => return Ok(halted(halt, &names).into()),
+        Err(halt) => return Ok(not_held(halt, &names, options).into()),
     };
     if signals.have_come().await {
         drop(devices);
@@ -162,6 +167,22 @@ async fn merge(
     .await;
     outcome?;
     Ok(left.unwrap_or(Exit::Error).into())
+}
+
+fn hands<'c>(control: &'c Control, lvm: Lvm, captured: Captured, options: &Start) -> LvmHands<'c> {
+    let hands = LvmHands::new(control, lvm, captured);
+    match options.offline.time_limit {
+        Some(limit) => hands.with_lock_patience(limit.left()),
+        None => hands,
+    }
+}
+
+/// Says what went wrong before the engine began. That the time was over while somebody else had LVM's
+/// lock is no error.
+fn not_held(halt: Halt, names: &steps::Names, options: &Start) -> Exit {
+    let in_vain = halt.step == Step::Lock && super::is_over(options);
+    let exit = halted(halt, names);
+    if in_vain { Exit::StillMerging } else { exit }
 }
 
 /// Has LVM finish the merge, whose exceptions are all gone.

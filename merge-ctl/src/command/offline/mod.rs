@@ -27,6 +27,9 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     }
     let control = Control::open()?;
     elsewhere::refuse(&Host::read(&control)?, &options.snapshots)?;
+    if offline.scheduled {
+        return lvm::run_scheduled(&control, options).await;
+    }
     if let Some(exit) = lvm::run_asleep(&control, options).await? {
         return Ok(exit);
     }
@@ -42,6 +45,11 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
         Way::Lvm { .. } => lvm::run(&control, &host, plan, options).await,
         Way::DeviceMapper(_) => raw::run(&control, &host, plan, options).await,
     }
+}
+
+/// Whether the time limit is over.
+fn is_over(options: &Start) -> bool {
+    options.offline.time_limit.is_some_and(|limit| limit.is_over())
 }
 
 /// What the command line says of the engine.

@@ -33,7 +33,7 @@ use super::super::raw::Raw;
 use super::super::{plans, terminal};
 use super::follow::{Subject, Volume, Whose, follow_then};
 use crate::cli::Start;
-use crate::exit::{self, Exit, Interrupted};
+use crate::exit::{self, Exit, Interrupted, TimeOver};
 
 /// Merges the snapshot of a plan.
 pub(super) async fn run(
@@ -63,6 +63,10 @@ pub(super) async fn run(
     // From here on until the engine heeds it itself: neither is it lost, nor does it kill us.
     let mut signals = LeaveSignals::listen()?;
     let mut raw = begun(control, &subject, options, asks)?;
+    if super::is_over(options) {
+        close_undone(raw, control);
+        return Err(TimeOver.into());
+    }
     let guard = match raw.put_aside(control) {
         Ok(guard) => guard,
         Err(error) => {
@@ -85,6 +89,10 @@ pub(super) async fn run(
     if signals.have_come().await {
         drop(devices);
         return Err(back_out(raw, guard, control, Interrupted.into()));
+    }
+    if super::is_over(options) {
+        drop(devices);
+        return Err(back_out(raw, guard, control, TimeOver.into()));
     }
     merge(raw, guard, control, &subject, devices, options, signals).await.map(Into::into)
 }

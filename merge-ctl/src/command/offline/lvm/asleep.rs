@@ -30,12 +30,7 @@ pub(in crate::command::offline) async fn run_asleep(
     control: &Control,
     options: &Start,
 ) -> anyhow::Result<Option<ExitCode>> {
-    if !options.offline.dry_run {
-        for name in leftovers::clean(control)? {
-            let name = printable(&name);
-            terminal::tell(&format!("removed {name}, which a killed offline merge had left"));
-        }
-    }
+    clean_leftovers(control, options)?;
     let [given] = &options.snapshots[..] else { return Ok(None) };
     let Some(names) = sleeping(&Host::read(control)?, given)? else { return Ok(None) };
     if options.offline.dry_run {
@@ -72,6 +67,18 @@ pub(in crate::command::offline) async fn run_asleep(
             Err(error)
         }
     }
+}
+
+/// Removes what a killed run has left behind.
+pub(super) fn clean_leftovers(control: &Control, options: &Start) -> anyhow::Result<()> {
+    if options.offline.dry_run {
+        return Ok(());
+    }
+    for name in leftovers::clean(control)? {
+        let name = printable(&name);
+        terminal::tell(&format!("removed {name}, which a killed offline merge had left"));
+    }
+    Ok(())
 }
 
 /// The same as of one that was active.
@@ -133,7 +140,11 @@ fn judge(volume: &Volume, names: Names) -> Result<Option<Names>, Refusal> {
                 "LVM has the merge of {snapshot} on record already, and {origin} is not active: the \
                  kernel merges what is left once it is."
             ),
-            way_out: format!("lvchange -ay {}", argument(&origin)),
+            way_out: format!(
+                "Let it: lvchange -ay {volume}. Or merge it offline first: \
+                 merge-ctl start --offline --scheduled {volume}",
+                volume = argument(&origin)
+            ),
         });
     }
     Ok(volume.is_thick_snapshot().then_some(names))
@@ -156,6 +167,7 @@ mod tests {
         assert_eq!(judge(&volume("swi---s---"), names.clone()), Ok(Some(names.clone())));
         assert_eq!(judge(&volume("Vwi---tz-k"), names.clone()), Ok(None));
         let refusal = judge(&volume("Swi---s---"), names).unwrap_err();
-        assert_eq!(refusal.way_out, "lvchange -ay vg/data");
+        assert!(refusal.way_out.contains("lvchange -ay vg/data"), "{}", refusal.way_out);
+        assert!(refusal.way_out.ends_with("--offline --scheduled vg/data"), "{}", refusal.way_out);
     }
 }

@@ -34,6 +34,30 @@ pub(super) fn done(names: &Names) -> String {
     format!("LVM has dropped {snapshot}; {origin} is an ordinary volume again")
 }
 
+/// What a merge on record costs others.
+pub(super) fn taken_up(names: &Names) -> String {
+    let (snapshot, origin, vg) =
+        (printable(&names.snapshot()), printable(&names.origin()), printable(&names.vg));
+    format!(
+        "offline: {snapshot} is merged into {origin} before it is activated; commands that change {vg}, or \
+         activate a volume of it, wait meanwhile"
+    )
+}
+
+/// There is nothing to do.
+pub(super) fn nothing_on_record(origin: &str) -> String {
+    format!("LVM has no merge into {} on record: nothing is to be done", printable(origin))
+}
+
+/// A merge on record is merged, and the volume is not active.
+pub(super) fn emptied(names: &Names) -> String {
+    let (origin, snapshot) = (printable(&names.origin()), printable(&names.snapshot()));
+    format!(
+        "all of {snapshot} is merged into {origin}, which is not active: its next activation finds nothing \
+         left to merge, and LVM drops {snapshot}"
+    )
+}
+
 /// Where the volume is now, and what to do.
 pub(super) fn standing(standing: Standing, names: &Names) -> String {
     let (origin, snapshot) = (printable(&names.origin()), printable(&names.snapshot()));
@@ -118,6 +142,37 @@ pub(super) fn steps(
     steps.push("remove the private devices, unlock".to_owned());
     steps.push(format!("lvchange -ay {origin}: LVM drops {snapshot}"));
     steps
+}
+
+/// The steps of a merge that LVM has on record.
+pub(super) fn steps_recorded(captured: &Captured, disks: &[PathBuf]) -> Vec<String> {
+    let names = &captured.names;
+    let disks: Vec<_> = disks.iter().map(|disk| harmless::path(disk)).collect();
+    let (real, cow) = (printable(&captured.real.label()), printable(&captured.cow.label()));
+    vec![
+        format!("flush {}, so that no power cut forgets the record", disks.join(", ")),
+        format!(
+            "lock the volume group {} against changes and activations, and look at everything again",
+            printable(&names.vg)
+        ),
+        format!(
+            "make private devices over {real} and {cow}, as LVM's metadata says where they lie:{}{}",
+            table(&captured.real.table.to_string()),
+            table(&captured.cow.table.to_string()),
+        ),
+        "copy, flush, and clear the exceptions from the last to the first".to_owned(),
+        format!("remove the private devices, unlock; {} stays inactive", argument(&names.origin())),
+    ]
+}
+
+/// The same for people.
+pub(super) fn dry_run_recorded(names: &Names, steps: &[String]) -> String {
+    let (origin, snapshot) = (argument(&names.origin()), argument(&names.snapshot()));
+    format!(
+        "Nothing is changed now. LVM has the merge of {snapshot} into {origin} on record. To merge it \
+         offline before {origin} is activated:\n{}",
+        dry_run::numbered(steps)
+    )
 }
 
 fn table(text: &str) -> String {
