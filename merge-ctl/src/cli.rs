@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::path::{self, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use merge_ctl::recording::Speed;
@@ -23,7 +23,7 @@ Exit status:
   4  still merging, and the merge stood still when it was left
   5  the merge failed, or the snapshot is invalid
   6  a privilege or a kernel feature is missing
-  7  the time was over (--give-up-after, wait --timeout)
+  7  the time was over (--give-up-after, wait --timeout; --time-limit before anything was begun)
   8  refused, and nothing was changed
 Of several merges the one that ended worst counts: 5 before 1, 2, 8, 6, 7, 4, 3 and 0.";
 
@@ -267,6 +267,46 @@ pub(crate) struct Offline {
     /// Only say what would be done, and change nothing
     #[arg(long, requires = "offline")]
     pub(crate) dry_run: bool,
+    /// Merge what LVM has on record for the next activation of this volume, before it is activated
+    ///
+    /// The name is the origin's or the snapshot's. The volume must not be active, and is not active
+    /// afterwards; its next activation finds nothing left to merge. Where nothing is on record, nothing
+    /// is done, and the exit status is 0. For an initramfs: docs/offline.md, "At boot".
+    #[arg(long, requires = "offline", conflicts_with = "cow_device")]
+    pub(crate) scheduled: bool,
+    /// Stop after this time, counted from the start of the command, as Ctrl-C would: 90s, 10m
+    ///
+    /// What is left is merged as after Ctrl-C; the exit status is 3, or 7 where nothing was begun.
+    /// Once the exceptions are being cleared, the limit is not heeded: that takes a moment.
+    #[arg(long, value_name = "DURATION", value_parser = time_limit, requires = "offline")]
+    pub(crate) time_limit: Option<TimeLimit>,
+}
+
+/// When something is to be over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeLimit {
+    /// As it was given.
+    pub(crate) after: Duration,
+    /// That long after the command line was read.
+    pub(crate) at: Instant,
+}
+
+impl TimeLimit {
+    /// Whether it is over.
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.at
+    }
+
+    /// How long it is still, nothing where it is over.
+    pub(crate) fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+}
+
+fn time_limit(text: &str) -> Result<TimeLimit, String> {
+    let after = duration(text)?;
+    let at = Instant::now().checked_add(after).ok_or("too long a time")?;
+    Ok(TimeLimit { after, at })
 }
 
 /// When to begin a merge.
@@ -512,9 +552,9 @@ pub(crate) struct Throttle {
     /// Put the setting back to what a dead throttler found, or to 100 %
     #[arg(long, conflicts_with_all = ["origin", "percent", "profile", "write_latency"])]
     pub(crate) reset: bool,
-    /// What to print: plain or json [default: plain]
+    /// What to print [default: plain]
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Output>,
+    pub(crate) output: Option<LineOutput>,
     /// The same as --output json
     #[arg(long)]
     pub(crate) json: bool,
@@ -665,6 +705,15 @@ pub(crate) struct HookOptions {
 pub(crate) enum Output {
     /// A dashboard that fills the terminal
     Tui,
+    /// A line a second, and a summary
+    Plain,
+    /// A stream of JSON objects, one a line
+    Json,
+}
+
+/// What a command without a dashboard prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LineOutput {
     /// A line a second, and a summary
     Plain,
     /// A stream of JSON objects, one a line

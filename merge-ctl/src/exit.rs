@@ -81,6 +81,11 @@ pub(crate) struct NoMerge(pub(crate) String);
 #[error("interrupted; nothing was changed")]
 pub(crate) struct Interrupted;
 
+/// The time was over before anything was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("the time limit is over; nothing was changed")]
+pub(crate) struct TimeOver;
+
 /// What would have to be seen cannot be seen here.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -107,6 +112,9 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     }
     if error.is::<Interrupted>() {
         return Exit::Refused;
+    }
+    if error.is::<TimeOver>() {
+        return Exit::Timeout;
     }
     if error.is::<Blind>() {
         return Exit::Missing;

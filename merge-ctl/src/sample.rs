@@ -38,6 +38,9 @@ pub struct MergeIdentity {
     pub owner: Owner,
     /// Whether the merge-ctl that takes the samples finishes it as soon as it is done.
     pub finished_here: bool,
+    /// Another process of merge-ctl that drives it, where there was one when that was looked for last.
+    #[serde(default)]
+    pub driven_by: Option<u32>,
     /// The snapshot's chunk size.
     pub chunk_size: ChunkSize,
     /// The origin's size.

@@ -132,7 +132,13 @@ fn a_dry_run_counts_and_writes_nothing() {
     }
     untouched(&images, &["--dry-run"], "", 0, &wanted);
     let output = images.merge(&["--dry-run", "--output", "json"], "");
-    assert_eq!(output.status.code(), Some(2), "{}", words(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let object: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&object["type"], &object["owner"]), (&"dry-run".into(), &"image".into()));
+    assert_eq!((&object["exceptions"], &object["areas"]), (&300.into(), &2.into()));
+    assert_eq!(object["origin"], images.origin.to_str().unwrap());
 }
 
 #[test]

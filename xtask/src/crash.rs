@@ -94,7 +94,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     }
     if args.kills > 0 {
         let filter = if args.offline { "offline_killed" } else { "crash_" };
-        all_right &= test::kills(workspace, kernel, filter, (args.kills, args.seed))?;
+        all_right &= test::kills(workspace, &kernel, filter, (args.kills, args.seed))?;
     }
     Ok(u8::from(!all_right))
 }

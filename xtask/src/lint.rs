@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::run::say;
+use crate::run::{Command, say};
 use crate::workspace::Workspace;
-use crate::{ebpf, fuzz};
+use crate::{boot, ebpf, fuzz, packages};
 
 /// Checks everything that needs no test run.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
@@ -36,6 +36,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         .env("CUSTOM_LIBFUZZER_PATH", "/nonexistent/libfuzzer.a")
         .env("CARGO_TARGET_DIR", workspace.target.join("fuzz"))
         .run()?;
+    boot_scripts(workspace)?;
     say("lints of the eBPF programs");
     ebpf::clippy(workspace)?;
     say("documentation");
@@ -45,4 +46,16 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         .arg("--document-private-items")
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()
+}
+
+/// The hook files of `merge-ctl/boot`. Where there is no shellcheck, their tests must do.
+fn boot_scripts(workspace: &Workspace) -> Result<()> {
+    if packages::find("shellcheck").is_none() {
+        return Ok(());
+    }
+    say("lints of the boot scripts");
+    let mut shellcheck = Command::new("shellcheck");
+    // What is sourced is not here.
+    shellcheck.args(["--exclude", "SC1091"]).dir(&workspace.root.join("merge-ctl/boot"));
+    shellcheck.args(boot::scripts()).run()
 }

@@ -4,6 +4,7 @@
 //! works first on a fresh clone. The network is reached through apt and cargo only.
 
 mod bench;
+mod boot;
 mod build;
 mod cpio;
 mod crash;
@@ -52,6 +53,8 @@ enum Task {
     Test(test::Args),
     /// Cut the power of VMs in the middle of merges, kill merge-ctl there, and see that nothing is lost
     Crash(crash::Args),
+    /// Boot real initramfs images of Debian's that merge a root snapshot before the root is activated
+    Boot(boot::Args),
     /// Read stores that nobody wrote, until one breaks the reader or the time is over
     Fuzz(fuzz::Args),
     /// Watch a real merge in a disposable VM, live in this terminal, and see it proved right
@@ -94,6 +97,7 @@ fn run(task: Task) -> Result<u8> {
         }
         Task::Test(args) => test::run(&workspace, &args),
         Task::Crash(args) => crash::run(&workspace, &args),
+        Task::Boot(args) => boot::run(&workspace, &args),
         Task::Fuzz(args) => fuzz::run(&workspace, &args).map(|()| 0),
         Task::Demo(args) => demo::run(&workspace, &args),
         Task::Bench(args) => bench::run(&workspace, &args).map(|()| 0),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use merge_ctl::dm::{Device, Host};
 use merge_ctl::harmless::printable;
+use merge_ctl::merge::journal::driver;
 use merge_ctl::model::State;
 use merge_ctl::output::advice;
 use merge_ctl::probe::ProbeOptions;
@@ -242,7 +243,8 @@ impl Live<'_> {
     }
 
     /// The same, and tells the hooks what nobody follows any longer.
-    async fn end_with(self, mut hooks: Hooks) -> anyhow::Result<Exit> {
+    async fn end_with(mut self, mut hooks: Hooks) -> anyhow::Result<Exit> {
+        self.look_who_drives();
         let summed_up = self.face.end(&self.merges);
         if let Some(recording) = self.recording {
             let is_over = self.merges.iter().all(Followed::is_over);
@@ -262,9 +264,23 @@ impl Live<'_> {
     ///
     /// # Errors
     /// What cannot be printed.
-    pub(crate) fn end(self) -> anyhow::Result<Exit> {
+    pub(crate) fn end(mut self) -> anyhow::Result<Exit> {
+        self.look_who_drives();
         self.face.end(&self.merges)?;
         Ok(told(&self.merges))
+    }
+
+    /// Whoever drives a merge that goes on finishes it too; we do not any more.
+    fn look_who_drives(&mut self) {
+        for (tab, merge) in self.merges.iter_mut().enumerate() {
+            let identity = &mut merge.model.identity;
+            let pid = driver::driver_of(&identity.origin).filter(|pid| *pid != std::process::id());
+            let is_news = identity.driven_by != pid;
+            identity.driven_by = pid;
+            if let Some(recording) = self.recording.as_mut().filter(|_| is_news) {
+                recording.identity(tab, identity);
+            }
+        }
     }
 }
 

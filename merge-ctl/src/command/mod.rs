@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod dashboard;
 pub(crate) mod detach;
 pub(crate) mod dump;
+pub(crate) mod elsewhere;
 pub(crate) mod explain;
 pub(crate) mod face;
 pub(crate) mod finish;

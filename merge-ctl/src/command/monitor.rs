@@ -4,15 +4,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use merge_ctl::dm::{Control, Device, Host, resolve};
+use merge_ctl::merge::preflight::Obstacle;
 use merge_ctl::model::Model;
 use merge_ctl::probe::Probe;
 use merge_ctl::sample::Owner;
 use merge_ctl::sampler::{FIRST_SAMPLE_WAITS, Watch};
 
+use super::attach;
+use super::elsewhere::{self, Elsewhere};
 use super::face::Face;
 use super::followed::{Finisher, Followed};
 use super::live::{self, LeaveSignals, Live};
 use super::recording::Recording;
+use super::terminal;
 use crate::cli::{self, Monitor};
 use crate::exit::NoMerge;
 
@@ -28,7 +32,7 @@ pub(crate) async fn run(options: &Monitor) -> anyhow::Result<ExitCode> {
     Recording::check(options.record.record.as_deref())?;
     let control = Control::open()?;
     let host = Host::read(&control)?;
-    let origins = pick(&host, options.origin.as_slice())?;
+    let origins = pick(&host, options.origin.as_slice(), &elsewhere::all(&host))?;
     let signals = LeaveSignals::listen()?;
     let mut watch = Watch::new(control, Probe::attach(live::probe_options(&options.live)));
     let merges = followed(&mut watch, &host, &origins, &options.live)?;
@@ -46,9 +50,18 @@ pub(crate) async fn run(options: &Monitor) -> anyhow::Result<ExitCode> {
 }
 
 /// The merges that are meant: the named ones, or all. One that is named twice is there once.
-pub(crate) fn pick<'a>(host: &'a Host, names: &[String]) -> anyhow::Result<Vec<&'a Device>> {
+pub(crate) fn pick<'a>(
+    host: &'a Host,
+    names: &[String],
+    offline: &[Elsewhere],
+) -> anyhow::Result<Vec<&'a Device>> {
     if names.is_empty() {
         let merges: Vec<&Device> = host.merges().collect();
+        if let ([], [first, others @ ..]) = (&merges[..], offline) {
+            others.iter().for_each(|other| terminal::tell(&other.sentence()));
+            return Err(first.refusal(Obstacle::StillMerging).into());
+        }
+        offline.iter().for_each(|other| terminal::tell(&other.sentence()));
         return match merges.as_slice() {
             [] => Err(NoMerge("any volume of this host".to_owned()).into()),
             _ => Ok(merges),
@@ -56,6 +69,11 @@ pub(crate) fn pick<'a>(host: &'a Host, names: &[String]) -> anyhow::Result<Vec<&
     }
     let mut picked: Vec<&Device> = Vec::new();
     for name in names {
+        let meant = attach::name_of(host, name);
+        let is_meant = |it: &&Elsewhere| meant.as_deref().is_some_and(|name| it.is_called(name));
+        if let Some(it) = offline.iter().find(is_meant) {
+            return Err(it.refusal(Obstacle::StillMerging).into());
+        }
         let device = resolve::resolve(host, name)?;
         let origin = merging(host, device).ok_or_else(|| NoMerge(device.label()))?;
         if !picked.iter().any(|known| known.info.dev == origin.info.dev) {

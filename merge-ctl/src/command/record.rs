@@ -7,6 +7,7 @@ use merge_ctl::harmless;
 use merge_ctl::probe::Probe;
 use merge_ctl::sampler::Watch;
 
+use super::elsewhere;
 use super::face::Face;
 use super::live::{self, LeaveSignals, Live};
 use super::monitor::{followed, onlooker, pick};
@@ -20,7 +21,7 @@ pub(crate) async fn run(options: &Record) -> anyhow::Result<ExitCode> {
     Recording::check(Some(&options.output))?;
     let control = Control::open()?;
     let host = Host::read(&control)?;
-    let origins = pick(&host, &options.origins)?;
+    let origins = pick(&host, &options.origins, &elsewhere::all(&host))?;
     let signals = LeaveSignals::listen()?;
     let mut watch = Watch::new(control, Probe::attach(live::probe_options(&as_live)));
     let merges = followed(&mut watch, &host, &origins, &as_live)?;

@@ -19,6 +19,7 @@ use super::attach;
 use super::begin::{Begun, begin};
 use super::check;
 use super::detach::{self, News, Teller};
+use super::elsewhere;
 use super::face::Face;
 use super::followed::Followed;
 use super::live::{self, LeaveSignals, Live};
@@ -58,6 +59,7 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
         _ => live::output(&options.live)?,
     };
     let control = Control::open()?;
+    elsewhere::refuse(&Host::read(&control)?, &options.snapshots)?;
     if let Some((host, origin)) = begun_by_another(&control, &options.snapshots)? {
         return onlook(control, &host, &origin, options, teller).await;
     }

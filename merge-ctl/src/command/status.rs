@@ -20,6 +20,8 @@ use merge_ctl::state::State;
 use merge_ctl::units::DeviceNumber;
 use serde::Serialize;
 
+use super::attach;
+use super::elsewhere::{self, Elsewhere};
 use journals::{Begun, Told};
 
 /// Raised whenever a field changes its meaning or goes.
@@ -38,7 +40,7 @@ pub(crate) fn run(name: Option<&str>, json: bool) -> anyhow::Result<()> {
         .into_iter()
         .map(|journal| Told::new(journal, journal::driver::driver_of))
         .collect();
-    let answer = answer(&host, &told, name)?;
+    let answer = answer(&host, &told, elsewhere::all(&host), name)?;
     let text = if json { to_json(&answer)? } else { to_text(&answer) };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the answer")
@@ -51,9 +53,18 @@ struct Answer {
     devices: Vec<Row>,
     /// Merges that were begun by merge-ctl's own steps and are not finished.
     begun: Vec<Begun>,
+    /// Offline merges that go on: the kernel shows no merge of them.
+    offline: Vec<Elsewhere>,
 }
 
-fn answer(host: &Host, told: &[Told], name: Option<&str>) -> anyhow::Result<Answer> {
+fn answer(
+    host: &Host,
+    told: &[Told],
+    mut offline: Vec<Elsewhere>,
+    name: Option<&str>,
+) -> anyhow::Result<Answer> {
+    let meant = name.and_then(|name| attach::name_of(host, name));
+    offline.retain(|it| name.is_none() || meant.as_deref().is_some_and(|name| it.is_called(name)));
     let mut begun: Vec<_> = told.iter().map(|told| Begun::of(host, told)).collect();
     let devices = match (rows(host, name, &begun), name) {
         (Ok(rows), None) => rows,
@@ -65,13 +76,13 @@ fn answer(host: &Host, told: &[Told], name: Option<&str>) -> anyhow::Result<Answ
         // A merge that was interrupted may have no device, but it has a name.
         (Err(error), name) => {
             begun.retain(|begun| begun.origin.is_some() && begun.origin.as_deref() == name);
-            if begun.is_empty() {
+            if begun.is_empty() && offline.is_empty() {
                 return Err(error);
             }
             Vec::new()
         }
     };
-    Ok(Answer { schema: SCHEMA, devices, begun })
+    Ok(Answer { schema: SCHEMA, devices, begun, offline })
 }
 
 /// One device of the answer. Lengths are in bytes.
@@ -193,7 +204,8 @@ fn to_json(answer: &Answer) -> serde_json::Result<String> {
 }
 
 fn to_text(answer: &Answer) -> String {
-    let sentences: Vec<_> = answer.begun.iter().filter_map(Begun::sentence).collect();
+    let begun = answer.begun.iter().filter_map(Begun::sentence);
+    let sentences: Vec<_> = begun.chain(answer.offline.iter().map(Elsewhere::sentence)).collect();
     match (answer.devices.is_empty(), sentences.is_empty()) {
         (_, true) => to_table(&answer.devices),
         (true, false) => sentences.join("\n") + "\n",
@@ -271,9 +283,10 @@ pub(super) mod tests {
 
     use merge_ctl::merge::journal::Phase;
 
+    pub(in crate::command) use super::journals::tests::record;
     use super::*;
 
-    fn device(minor: u32, name: &str, table: &str, status: &str) -> Device {
+    pub(in crate::command) fn device(minor: u32, name: &str, table: &str, status: &str) -> Device {
         Device {
             info: DeviceInfo {
                 name: name.into(),
@@ -295,7 +308,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::command::status) fn picture() -> Host {
+    pub(in crate::command) fn picture() -> Host {
         let mut lvm = device(2, "vg-snap", "0 131072 snapshot 253:0 7:0 P 8", "4112/81920 32");
         lvm.info.uuid = format!("LVM-{}", "x".repeat(64));
         Host {
@@ -312,7 +325,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_table_is_aligned_and_in_human_units() {
-        let text = to_table(&answer(&picture(), &[], None).unwrap().devices);
+        let text = to_table(&answer(&picture(), &[], Vec::new(), None).unwrap().devices);
         let expected = "\
 NAME     KIND      OF    STATE               FILL OR LEFT    CHUNK   OPEN  DRIVEN BY
 data     origin    -     active              1 snapshot      -       1     -
@@ -345,15 +358,15 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0  -
     #[test]
     fn nothing_there_is_a_sentence_and_an_empty_list() {
         assert_eq!(to_table(&[]), format!("{NOTHING}\n"));
-        let nothing = answer(&Host { devices: Vec::new() }, &[], None).unwrap();
+        let nothing = answer(&Host { devices: Vec::new() }, &[], Vec::new(), None).unwrap();
         assert_eq!(to_text(&nothing), to_table(&[]));
         let json = to_json(&nothing).unwrap();
-        assert_eq!(json, "{\"schema\":1,\"devices\":[],\"begun\":[]}\n");
+        assert_eq!(json, "{\"schema\":1,\"devices\":[],\"begun\":[],\"offline\":[]}\n");
     }
 
     #[test]
     fn json_holds_bytes() {
-        let text = to_json(&answer(&picture(), &[], Some("vg-snap")).unwrap()).unwrap();
+        let text = to_json(&answer(&picture(), &[], Vec::new(), Some("vg-snap")).unwrap()).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let device = &value["devices"][0];
         assert_eq!(device["name"], "vg/snap");
@@ -382,14 +395,14 @@ vg/snap  snapshot  data  active              5.0 % of 40.0 MiB  4 KiB   0  -
             journals::tests::told("away", Phase::Merging, None),
             journals::tests::told("done", Phase::Merging, Some(4711)),
         ];
-        let all = to_text(&answer(&host, &told, None).unwrap());
+        let all = to_text(&answer(&host, &told, Vec::new(), None).unwrap());
         assert!(all.contains("process 4711") && all.contains("merge-ctl resume away"), "{all}");
-        let away = answer(&host, &told, Some("away")).unwrap();
+        let away = answer(&host, &told, Vec::new(), Some("away")).unwrap();
         assert_eq!((away.devices.len(), away.begun.len()), (0, 1));
         assert!(to_text(&away).starts_with("away: interrupted"));
-        let done = answer(&host, &told, Some("done")).unwrap();
+        let done = answer(&host, &told, Vec::new(), Some("done")).unwrap();
         assert_eq!((done.devices[0].driver_pid, done.begun.len()), (Some(4711), 1));
         assert!(!to_text(&done).contains("interrupted"));
-        assert!(answer(&host, &told, Some("nothing")).is_err());
+        assert!(answer(&host, &told, Vec::new(), Some("nothing")).is_err());
     }
 }

@@ -20,7 +20,7 @@ use super::followed::{Companion, exit_of};
 use super::live::{self, LeaveSignals};
 use super::monitor;
 use super::terminal;
-use crate::cli::{Command, Live, Output, Throttle};
+use crate::cli::{Command, LineOutput, Live, Throttle};
 use crate::exit::{Blind, Exit, NoMerge, Usage};
 
 /// As the other live commands do.
@@ -32,10 +32,7 @@ const PATIENCE_WITH_LVM: Duration = Duration::from_secs(20);
 
 /// Throttles, shows the setting, or puts it back.
 pub(crate) async fn run(options: &Throttle) -> anyhow::Result<ExitCode> {
-    let json = options.json || options.output == Some(Output::Json);
-    if options.output == Some(Output::Tui) {
-        return Err(Usage("throttle has no dashboard: `merge-ctl monitor` has".to_owned()).into());
-    }
+    let json = options.json || options.output == Some(LineOutput::Json);
     if options.reset {
         let restored = Restored::from(Place::of_this_host().reset()?);
         say(&output::restored(restored))?;

@@ -10,9 +10,10 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 
+use crate::units::Sectors;
 use crate::{harmless, program};
 
 /// What lvm2 is told of our environment: where its configuration is, and whether there is a udev to
@@ -24,6 +25,10 @@ const COLUMNS: &str = "vg_name,lv_name,lv_attr,segtype,origin,lv_active,lv_mergi
 
 /// What it is asked of segments.
 const SEGMENT_COLUMNS: &str = "lv_uuid,seg_start_pe,seg_pe_ranges";
+
+/// What it is asked of segments, in sectors, to know their tables.
+const PART_COLUMNS: &str = "lv_uuid,lv_name,vg_uuid,lv_size,vg_extent_size,seg_start,seg_size,segtype,\
+    stripes,stripe_size,seg_pe_ranges";
 
 /// A command of lvm2 that could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +92,64 @@ pub struct Segment {
     /// The extents on the disks: `/dev/sda1:0-11`.
     #[serde(rename = "seg_pe_ranges")]
     pub ranges: String,
+}
+
+/// A segment with all that its line in a table is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Part {
+    /// The volume's UUID, with hyphens.
+    #[serde(rename = "lv_uuid")]
+    pub volume: String,
+    /// The volume's name, without the brackets of a hidden one.
+    #[serde(rename = "lv_name")]
+    pub name: String,
+    /// The group's UUID, with hyphens.
+    #[serde(rename = "vg_uuid")]
+    pub group: String,
+    /// How long the whole volume is.
+    #[serde(rename = "lv_size", deserialize_with = "sectors")]
+    pub volume_size: Sectors,
+    /// How long an extent is.
+    #[serde(rename = "vg_extent_size", deserialize_with = "sectors")]
+    pub extent: Sectors,
+    /// Where it begins in the volume.
+    #[serde(rename = "seg_start", deserialize_with = "sectors")]
+    pub start: Sectors,
+    /// How long it is.
+    #[serde(rename = "seg_size", deserialize_with = "sectors")]
+    pub length: Sectors,
+    /// `linear`, `striped`, or something else.
+    #[serde(rename = "segtype")]
+    pub kind: String,
+    /// Over how many disks it goes.
+    #[serde(deserialize_with = "number")]
+    pub stripes: u64,
+    /// How much lies on one of them before the next; 0 where there is one only.
+    #[serde(deserialize_with = "sectors")]
+    pub stripe_size: Sectors,
+    /// The extents on the disks, as in [`Segment`].
+    #[serde(rename = "seg_pe_ranges")]
+    pub ranges: String,
+}
+
+/// A disk of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct GroupDisk {
+    /// Its node.
+    #[serde(rename = "pv_name")]
+    pub path: PathBuf,
+    /// Where its first extent begins.
+    #[serde(rename = "pe_start", deserialize_with = "sectors")]
+    pub data_start: Sectors,
+}
+
+/// lvm2 writes numbers as text.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    String::deserialize(from)?.trim().parse().map_err(D::Error::custom)
+}
+
+fn sectors<'de, D: Deserializer<'de>>(from: D) -> Result<Sectors, D::Error> {
+    number(from).map(Sectors)
 }
 
 /// A logical volume.
@@ -294,13 +357,49 @@ impl Lvm {
         Ok(rows.into_iter().map(|row| row.pv_name).collect())
     }
 
+    /// The same segments with all that their tables are made of. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Lvm::volumes_of`].
+    pub fn parts_of(&self, vg: &str) -> Result<Vec<Part>, LvmError> {
+        let name = name(vg)?;
+        let look = ["lvs", "--all", "--segments", "--readonly", "--reportformat", "json"];
+        let sizes = ["--units", "s", "--nosuffix", "--options", PART_COLUMNS, "--", name];
+        let arguments = [&look[..], &sizes].concat();
+        let text = self.capture(&arguments)?.0;
+        let mut parts: Vec<Part> =
+            rows(&text, |report| report.seg.or(report.lv)).map_err(|source| LvmError::Report {
+                command: self.command_line(&arguments),
+                source,
+            })?;
+        for part in &mut parts {
+            part.name = part.name.trim_matches(['[', ']']).to_owned();
+        }
+        Ok(parts)
+    }
+
+    /// A group's disks, and where their extents begin. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Lvm::volumes_of`].
+    pub fn group_disks_of(&self, vg: &str) -> Result<Vec<GroupDisk>, LvmError> {
+        let name = name(vg)?;
+        let look = ["vgs", "--readonly", "--reportformat", "json", "--units", "s", "--nosuffix"];
+        let arguments = [&look[..], &["--options", "pv_name,pe_start", "--", name]].concat();
+        let text = self.capture(&arguments)?.0;
+        rows(&text, |report| report.pv.or(report.vg))
+            .map_err(|source| LvmError::Report { command: self.command_line(&arguments), source })
+    }
+
     /// The directory where lvm2 keeps the files that its commands lock (`global/locking_dir`).
     ///
     /// # Errors
     /// [`LvmError::Failed`]; [`LvmError::NoSetting`] where there is none.
     pub fn lock_directory(&self) -> Result<PathBuf, LvmError> {
         const SETTING: &str = "global/locking_dir";
-        let text = self.capture(&["lvmconfig", "--typeconfig", "full", SETTING])?.0;
+        // lvm2 fails where there is no configuration at all, as in an initramfs: an empty one will do.
+        let look = ["lvmconfig", "--typeconfig", "full", "--config", "global{}", SETTING];
+        let text = self.capture(&look)?.0;
         let value = text.lines().find_map(|line| line.trim().strip_prefix("locking_dir="));
         let path = value.map(|value| PathBuf::from(value.trim_matches('"')));
         path.filter(|path| path.is_absolute()).ok_or(LvmError::NoSetting(SETTING))
@@ -458,6 +557,18 @@ mod tests {
         assert!(volumes[0].is_merging_origin() && volumes[3].is_thin());
         assert_eq!(volumes[1].lv, "snap");
         assert!(parse_volumes("no report").is_err());
+    }
+
+    #[test]
+    fn a_segment_tells_its_place_in_sectors() {
+        let text = r#"{"report":[{"seg":[{"lv_uuid":"a-b","lv_name":"[snap]","vg_uuid":"c-d",
+            "lv_size":"16384","vg_extent_size":"8192","seg_start":"0","seg_size":"16384",
+            "segtype":"striped","stripes":"2","stripe_size":"128",
+            "seg_pe_ranges":"/dev/sda:0-0 /dev/sdb:4-4"}]}]}"#;
+        let parts: Vec<Part> = rows(text, |report| report.seg).unwrap();
+        assert_eq!((parts[0].length, parts[0].stripes), (Sectors(16384), 2));
+        let damaged = text.replace("\"16384\"", "\"8.00m\"");
+        rows::<Part>(&damaged, |report| report.seg).unwrap_err();
     }
 
     #[test]

@@ -25,8 +25,12 @@ pub struct Offline {
     pub stopping: bool,
     /// How it ended; none while it works.
     pub end: Option<OfflineEnd>,
-    /// How many exceptions were read so far, for the map.
-    pub read_exceptions: u64,
+    /// How many exceptions were read so far, in all walks over the store.
+    pub walked_exceptions: u64,
+    /// How many requests are under way.
+    pub requests_under_way: u64,
+    /// Their data.
+    pub bytes_under_way: u64,
     /// How many exceptions there are; 0 before they are counted.
     pub exceptions: u64,
     /// Their data.
@@ -64,7 +68,9 @@ impl Offline {
             stage: reading.stage,
             stopping: facts.stopping,
             end: facts.end.clone(),
-            read_exceptions: facts.read_exceptions,
+            walked_exceptions: reading.walked_exceptions,
+            requests_under_way: reading.requests_under_way,
+            bytes_under_way: reading.bytes_under_way,
             exceptions: reading.exceptions,
             total_bytes: reading.total_bytes,
             copied_bytes: reading.copied_bytes.min(reading.total_bytes),
@@ -88,11 +94,8 @@ impl Offline {
     /// Everything that moves while it works.
     pub(super) const fn figures(&self) -> [u64; 6] {
         [
-            // Only while it is what there is to wait for.
-            match self.stage {
-                Stage::Reading => self.read_exceptions,
-                _ => 0,
-            },
+            // Also between two parts of what is copied, where they do not fit into memory.
+            self.walked_exceptions,
             self.exceptions,
             self.copied_bytes,
             self.verified_bytes,

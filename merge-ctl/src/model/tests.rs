@@ -17,6 +17,7 @@ pub(super) fn identity(owner: Owner, tier: ProbeTier) -> MergeIdentity {
         cow_dev: dev(2),
         owner,
         finished_here: false,
+        driven_by: None,
         real_label: "vg/data-real".to_owned(),
         cow_label: "vg/snap-cow".to_owned(),
         chunk_size: ChunkSize::from_sectors(8).unwrap(),

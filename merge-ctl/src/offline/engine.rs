@@ -51,7 +51,7 @@ pub(super) fn merge(
     meter.found(survey.exceptions, bytes);
     let mut order = Order::new(&store, budget.exceptions, first, meter)?;
     let slots = budget.slots(bytes);
-    let pumps = pumps(devices, slots, budget, make_queue)?;
+    let pumps = pumps(devices, slots, budget, make_queue, meter)?;
     let mut engine = Engine {
         devices,
         store: &store,
@@ -86,13 +86,14 @@ fn pumps(
     slots: Slots,
     budget: Budget,
     make_queue: MakeQueue<'_>,
+    meter: &Meter,
 ) -> Result<Vec<Pump<Box<dyn Queue>>>, OfflineError> {
     let workers = budget.workers.clamp(1, slots.count.min(budget.requests));
     let slots = Slots { count: slots.count / workers, ..slots };
     let requests = budget.requests / workers;
     let pump = |_| {
         let queue = make_queue(devices, slots, requests)?;
-        Ok(Pump::new(queue, slots, requests, block_bytes(devices)))
+        Ok(Pump::new(queue, slots, requests, block_bytes(devices), meter.under_way()))
     };
     (0..workers).map(pump).collect()
 }
@@ -140,6 +141,7 @@ fn survey(
         let Exception { old_chunk, .. } = placed.exception;
         bytes += chunk_bytes.min(origin_bytes.saturating_sub(old_chunk * chunk_bytes));
         first.add(placed.exception);
+        meter.walked(1);
     });
     Ok((survey.map_err(|source| unreadable(store, source))?, first, bytes))
 }

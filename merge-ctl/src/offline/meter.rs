@@ -1,8 +1,8 @@
 //! What an offline merge does right now, for whoever watches it from another thread, and the one
 //! thing that they may tell it: to stop.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,30 @@ pub struct Meter {
     verified_bytes: AtomicU64,
     cleared_exceptions: AtomicU64,
     frontier_bytes: AtomicU64,
+    walked_exceptions: AtomicU64,
+    under_way: Arc<UnderWay>,
     stop: AtomicBool,
+}
+
+/// How much has been asked of the devices and not been answered: counted by who asks.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl UnderWay {
+    /// A request of so many bytes begins.
+    pub(super) fn begin(&self, length_bytes: usize) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(length_bytes as u64, Ordering::Relaxed);
+    }
+
+    /// One that began has ended.
+    pub(super) fn end(&self, length_bytes: usize) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(length_bytes as u64, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +105,13 @@ pub struct Reading {
     pub cleared_exceptions: u64,
     /// All chunks of the origin before this place are copied.
     pub frontier_bytes: u64,
+    /// How many exceptions were read, in all walks over the store: more than there are, where they do
+    /// not fit into memory.
+    pub walked_exceptions: u64,
+    /// How many requests are under way.
+    pub requests_under_way: u64,
+    /// Their data.
+    pub bytes_under_way: u64,
     /// How long each stage took so far, in the order of [`Stage::ALL`].
     pub times: [Duration; Stage::ALL.len()],
 }
@@ -97,6 +127,8 @@ impl Default for Meter {
             verified_bytes: AtomicU64::new(0),
             cleared_exceptions: AtomicU64::new(0),
             frontier_bytes: AtomicU64::new(0),
+            walked_exceptions: AtomicU64::new(0),
+            under_way: Arc::default(),
             stop: AtomicBool::new(false),
         }
     }
@@ -129,6 +161,9 @@ impl Meter {
             verified_bytes: figure(&self.verified_bytes),
             cleared_exceptions: figure(&self.cleared_exceptions),
             frontier_bytes: figure(&self.frontier_bytes),
+            walked_exceptions: figure(&self.walked_exceptions),
+            requests_under_way: figure(&self.under_way.requests),
+            bytes_under_way: figure(&self.under_way.bytes),
             times,
         }
     }
@@ -161,6 +196,15 @@ impl Meter {
 
     pub(super) fn reached(&self, frontier_bytes: u64) {
         self.frontier_bytes.store(frontier_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn walked(&self, exceptions: u64) {
+        self.walked_exceptions.fetch_add(exceptions, Ordering::Relaxed);
+    }
+
+    /// Where requests are counted.
+    pub(super) fn under_way(&self) -> Arc<UnderWay> {
+        Arc::clone(&self.under_way)
     }
 
     /// Nothing panics while it holds the lock, and if it did, the figures would still be whole.

@@ -124,6 +124,7 @@ impl<'a> Order<'a> {
         // Where somebody asked for a stop, whoever takes this part heeds it before anything else.
         for placed in self.store.exceptions().take_while(|_| !self.meter.is_stopped()) {
             selection.add(placed.map_err(|source| unreadable(self.store, source))?.exception);
+            self.meter.walked(1);
         }
         self.part = sorted(self.store, selection)?;
         self.from = from;

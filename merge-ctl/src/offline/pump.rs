@@ -9,9 +9,11 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::budget::Slots;
+use super::meter;
 use super::queue::{Ended, Queue, Request, Side, Way};
 use super::window::Window;
 
@@ -102,6 +104,8 @@ pub(super) struct Pump<Q> {
     under_way_bytes: u64,
     tokens: Vec<usize>,
     window: Window,
+    /// The same of all pumps, for whoever watches.
+    shown: Arc<meter::UnderWay>,
     /// Nothing new begins any more.
     is_ending: bool,
     failed: Option<Failed>,
@@ -113,8 +117,14 @@ enum Failed {
 }
 
 impl<Q: Queue> Pump<Q> {
-    /// `block_bytes` is what requests are aligned to.
-    pub(super) fn new(queue: Q, slots: Slots, requests: usize, block_bytes: u32) -> Self {
+    /// `block_bytes` is what requests are aligned to; `shown`: where those under way are counted.
+    pub(super) fn new(
+        queue: Q,
+        slots: Slots,
+        requests: usize,
+        block_bytes: u32,
+        shown: Arc<meter::UnderWay>,
+    ) -> Self {
         Self {
             queue,
             block_bytes: block_bytes as usize,
@@ -125,6 +135,7 @@ impl<Q: Queue> Pump<Q> {
             under_way_bytes: 0,
             tokens: (0..requests).rev().collect(),
             window: Window::new((slots.count * slots.bytes) as u64),
+            shown,
             is_ending: false,
             failed: None,
         }
@@ -200,6 +211,7 @@ impl<Q: Queue> Pump<Q> {
             self.ready.pop_front();
             self.queue.begin(token, request)?;
             self.under_way_bytes += request.length as u64;
+            self.shown.begin(request.length);
             self.under_way[token] = Some(UnderWay { request, begun: Instant::now() });
         }
         Ok(())
@@ -212,6 +224,7 @@ impl<Q: Queue> Pump<Q> {
             self.under_way.get_mut(token).and_then(Option::take).ok_or_else(lost)?;
         self.tokens.push(token);
         self.under_way_bytes -= request.length as u64;
+        self.shown.end(request.length);
         self.window.ended(request.length, begun, Instant::now());
         match judge(request, answer, self.block_bytes) {
             Verdict::Done => self.advance(request.slot, tasks),

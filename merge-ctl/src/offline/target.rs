@@ -81,6 +81,14 @@ impl Target {
         self.size
     }
 
+    /// Its number; none where it is a file.
+    pub fn device(&self) -> Option<DeviceNumber> {
+        match self.identity {
+            Identity::Device { number } => Some(DeviceNumber::from_user(number)),
+            Identity::File { .. } => None,
+        }
+    }
+
     /// Whether both are one and the same device or file.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.identity == other.identity

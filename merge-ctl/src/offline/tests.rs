@@ -170,6 +170,9 @@ proptest! {
         prop_assert_eq!(merged.exceptions, committed.len() as u64);
         prop_assert_eq!(reading.exceptions, merged.exceptions);
         prop_assert_eq!(reading.cleared_exceptions, merged.exceptions);
+        prop_assert_eq!((reading.requests_under_way, reading.bytes_under_way), (0, 0));
+        let walks = if committed.len() > exceptions.max(2) { 2 } else { 1 };
+        prop_assert!(reading.walked_exceptions >= walks * merged.exceptions);
         prop_assert_eq!(reading.copied_bytes, reading.total_bytes);
         prop_assert_eq!(reading.verified_bytes, if verify { reading.total_bytes } else { 0 });
         let last = committed.iter().map(|exception| exception.old_chunk).max();

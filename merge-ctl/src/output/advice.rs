@@ -44,9 +44,15 @@ pub fn come_back(model: &Model) -> Option<String> {
         return None;
     }
     let name = argument(&model.identity.origin_label);
-    let finish = match model.identity.owner {
-        Owner::DeviceMapper => format!("Once it is done, finish it: merge-ctl finish {name}"),
-        Owner::Lvm => "Once it is done, lvm2 finishes it by itself.".to_owned(),
+    let finish = match (model.identity.owner, model.identity.driven_by) {
+        (Owner::DeviceMapper, Some(pid)) => format!(
+            "Process {pid} drives it, and finishes it once it is done. Should that one end before: \
+             merge-ctl finish {name}"
+        ),
+        (Owner::DeviceMapper, None) => {
+            format!("Once it is done, finish it: merge-ctl finish {name}")
+        }
+        (Owner::Lvm, _) => "Once it is done, lvm2 finishes it by itself.".to_owned(),
     };
     Some(format!("The merge goes on. Come back with: merge-ctl monitor {name}\n{finish}"))
 }
@@ -54,6 +60,17 @@ pub fn come_back(model: &Model) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_drives_a_merge_finishes_it() {
+        let mut model = crate::output::fixture::stalled();
+        model.identity.owner = Owner::DeviceMapper;
+        let alone = come_back(&model).unwrap();
+        assert!(alone.contains("Once it is done, finish it: merge-ctl finish"), "{alone}");
+        model.identity.driven_by = Some(4711);
+        let driven = come_back(&model).unwrap();
+        assert!(driven.contains("Process 4711 drives it, and finishes it"), "{driven}");
+    }
 
     #[test]
     fn a_command_does_not_run_into_the_next_sentence() {

@@ -34,6 +34,7 @@ fn identity() -> MergeIdentity {
         cow_label: "vg/snap-cow".to_owned(),
         owner: Owner::Lvm,
         finished_here: false,
+        driven_by: None,
         chunk_size: ChunkSize::from_sectors(8).expect("a power of two"),
         size: Sectors(100 << 21),
         siblings: Vec::new(),
@@ -484,6 +485,7 @@ pub(crate) fn empty() -> Model {
 pub(crate) fn offline() -> Model {
     let terms = OfflineTerms {
         images: false,
+        scheduled: false,
         verify: true,
         bandwidth_bytes: None,
         requests: 64,
@@ -496,6 +498,7 @@ pub(crate) fn offline() -> Model {
 pub(crate) fn offline_limited() -> Model {
     let terms = OfflineTerms {
         images: true,
+        scheduled: false,
         verify: false,
         bandwidth_bytes: NonZeroU64::new(100 << 20),
         requests: 64,
@@ -577,6 +580,9 @@ fn facts(stage: Stage, times_ms: [u64; 5]) -> OfflineFacts {
         total_bytes,
         copied_bytes,
         frontier_bytes: 61 << 30,
+        walked_exceptions: total_bytes / 4096,
+        requests_under_way: if stage == Stage::Done { 0 } else { 23 },
+        bytes_under_way: if stage == Stage::Done { 0 } else { 5 << 20 },
         times: times_ms.map(Duration::from_millis),
         ..Reading::default()
     };

@@ -109,7 +109,7 @@ pub fn begin(model: &Model) -> String {
     )
 }
 
-/// A device's number; none of an offline merge, which may be of files.
+/// A device's number; none of a file, nor of an origin that has no device while it is merged.
 fn number(dev: DeviceNumber) -> Option<String> {
     (dev.major != 0).then(|| dev.to_string())
 }
@@ -480,7 +480,14 @@ impl<'a> Failed<'a> {
         {
             let device = fault.device.as_deref();
             let (cause, errno) = (fault.code.as_str(), fault.errno);
-            return Some(Self { cause, device, errno, at_ns: Some(model.now_ns), ..Self::UNKNOWN });
+            let identity = &model.identity;
+            let dev = match device {
+                Some(label) if label == identity.real_label => number(identity.real_dev),
+                Some(label) if label == identity.cow_label => number(identity.cow_dev),
+                _ => None,
+            };
+            let at_ns = Some(model.now_ns);
+            return Some(Self { cause, device, dev, errno, at_ns, ..Self::UNKNOWN });
         }
         let Some(End::Failed { at_ns, fault: Some(fault), told_by, errno, old_chunk, chunks }) =
             model.end

@@ -9,6 +9,7 @@ use crate::human;
 use crate::model::{Announcement, Latency, Model, Relation, Stall};
 use crate::output::{advice, offline_plain};
 use crate::sample::{MergeIdentity, OfflineTerms, Owner, Phase, ProbeReport, ProbeTier};
+use crate::state::State;
 
 /// What the tier of the probes is called.
 pub const fn tier(probes: &ProbeReport) -> &'static str {
@@ -95,12 +96,26 @@ pub(crate) fn fraction(model: &Model) -> f64 {
     }
 }
 
+/// `12.0 of 50.1 MiB`; in words where all was merged before anybody looked.
+pub(crate) fn merged(model: &Model) -> String {
+    let progress = &model.progress;
+    if was_merged_before(model) {
+        return "nothing was left to merge".to_owned();
+    }
+    human::bytes_of(progress.merged_bytes(), progress.initial_bytes)
+}
+
+/// Whether the first look found a merge that was done.
+pub(crate) const fn was_merged_before(model: &Model) -> bool {
+    let done = matches!(model.state, State::DoneNotFinished | State::Finishing | State::Finished);
+    done && model.progress.initial_bytes == 0
+}
+
 /// The merge at this instant, in one line.
 pub fn line(model: &Model) -> String {
-    let progress = &model.progress;
     let mut parts = vec![
         format!("{:<9} {:>7}", model.state.name(), human::percent(fraction(model))),
-        human::bytes_of(progress.merged_bytes(), progress.initial_bytes),
+        merged(model),
     ];
     if !model.state.is_over() {
         parts.push(human::rate(model.rate.bytes_per_s));
@@ -215,7 +230,6 @@ pub const fn relation(relation: Relation) -> &'static str {
 
 /// All of it, at the end or when the operator leaves. Several lines.
 pub fn summary(model: &Model) -> String {
-    let progress = &model.progress;
     let how = if model.offline.is_some() { ", offline" } else { "" };
     let mut text = format!(
         "{}: {} after {}{how}",
@@ -223,14 +237,11 @@ pub fn summary(model: &Model) -> String {
         model.state.name(),
         human::duration(model.elapsed_ns),
     );
-    push_line(
-        &mut text,
-        &format!(
-            "merged         {}, {} left",
-            human::bytes_of(progress.merged_bytes(), progress.initial_bytes),
-            human::bytes(progress.left_bytes),
-        ),
-    );
+    let left = match was_merged_before(model) {
+        true => String::new(),
+        false => format!(", {} left", human::bytes(model.progress.left_bytes)),
+    };
+    push_line(&mut text, &format!("merged         {}{left}", merged(model)));
     for line in model.offline.iter().flat_map(|offline| offline_plain::summary(model, offline)) {
         push_line(&mut text, &line);
     }
@@ -427,6 +438,16 @@ mod tests {
     #[test]
     fn the_summary_of_a_merge_left_alone_says_how_to_come_back() {
         insta::assert_snapshot!(summary(&fixture::stalled()));
+    }
+
+    #[test]
+    fn a_merge_that_was_done_when_we_came_is_not_told_in_bytes() {
+        let mut model = fixture::stalled();
+        model.state = State::Finished;
+        (model.progress.initial_bytes, model.progress.left_bytes) = (0, 0);
+        for text in [summary(&model), line(&model)] {
+            assert!(text.contains("nothing was left to merge") && !text.contains("0 B"), "{text}");
+        }
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::store::StoreError;
 pub struct OfflineTerms {
     /// Whether these are devices or files without device-mapper around them.
     pub images: bool,
+    /// Whether LVM had the merge on record for the next activation, which is to come still.
+    #[serde(default)]
+    pub scheduled: bool,
     /// Whether all is read back and compared before the exceptions are cleared.
     pub verify: bool,
     /// How many bytes a second may be copied; none for as many as go.
@@ -32,9 +35,6 @@ pub struct OfflineTerms {
 pub struct OfflineFacts {
     /// Its figures.
     pub reading: Reading,
-    /// How many exceptions a second reader, beside it, has read for the map: while the engine reads
-    /// them, this tells that they can be read.
-    pub read_exceptions: u64,
     /// Whether somebody has asked it to stop.
     pub stopping: bool,
     /// How it ended; none while it works.

@@ -35,6 +35,7 @@ pub(super) fn read(
         owner: origin.owner(),
         // Only who starts a merge knows the snapshot's device, and sees the merge to its end.
         finished_here: snapshot.is_some(),
+        driven_by: None,
         chunk_size: args.chunk_size,
         size: origin.size(),
         siblings: siblings(host, real_dev, cow_dev),

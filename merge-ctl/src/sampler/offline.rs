@@ -4,7 +4,7 @@
 //! engine has begun to clear it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,6 +30,8 @@ pub struct Names {
     pub snapshot_label: Option<String>,
     /// Who has to be asked for it.
     pub owner: Owner,
+    /// The number of the origin's own device, where it has one while it is merged.
+    pub origin_dev: Option<DeviceNumber>,
 }
 
 /// What stays the same while these devices are merged; none where there is no store to merge.
@@ -37,19 +39,20 @@ pub fn identity(devices: &Devices, names: &Names, terms: OfflineTerms) -> Option
     let Ok(Opened::Usable(store)) = Store::open(&devices.cow, Some(devices.origin.size())) else {
         return None;
     };
-    // Of no use here: nothing is asked by number, and a file has none.
-    let dev = DeviceNumber { major: 0, minor: 0 };
+    // A file has no number, and no device has this one.
+    let number = |dev: Option<DeviceNumber>| dev.unwrap_or(DeviceNumber { major: 0, minor: 0 });
     Some(MergeIdentity {
         origin: names.origin.clone(),
         origin_label: names.origin_label.clone(),
         snapshot_label: names.snapshot_label.clone(),
-        origin_dev: dev,
-        real_dev: dev,
-        cow_dev: dev,
+        origin_dev: number(names.origin_dev),
+        real_dev: number(devices.origin.device()),
+        cow_dev: number(devices.cow.device()),
         real_label: devices.origin.label().to_owned(),
         cow_label: devices.cow.label().to_owned(),
         owner: names.owner,
         finished_here: true,
+        driven_by: None,
         chunk_size: store.layout().chunk_size(),
         size: devices.origin.size(),
         siblings: Vec::new(),
@@ -62,7 +65,6 @@ pub fn identity(devices: &Devices, names: &Names, terms: OfflineTerms) -> Option
 /// Whom the samples come from.
 pub struct Sampler {
     meter: Arc<Meter>,
-    read_exceptions: Arc<AtomicU64>,
     store: Option<Reading>,
     first: bool,
 }
@@ -70,9 +72,8 @@ pub struct Sampler {
 impl Sampler {
     /// Begins to read the store of these devices, which `meter`'s engine merges.
     pub fn begin(meter: Arc<Meter>, devices: &Arc<Devices>, chunk_size: ChunkSize) -> Self {
-        let read_exceptions = Arc::default();
-        let store = Some(Reading::begin(devices, chunk_size, Arc::clone(&read_exceptions)));
-        Self { meter, read_exceptions, store, first: true }
+        let store = Some(Reading::begin(devices, chunk_size));
+        Self { meter, store, first: true }
     }
 
     /// A sample; `end`: how the engine ended, where it has.
@@ -95,12 +96,7 @@ impl Sampler {
             throttling: None,
             disks: None,
             dropped: Dropped::default(),
-            offline: Some(OfflineFacts {
-                reading,
-                read_exceptions: self.read_exceptions.load(Ordering::Relaxed),
-                stopping: self.meter.is_stopped(),
-                end,
-            }),
+            offline: Some(OfflineFacts { reading, stopping: self.meter.is_stopped(), end }),
         }
     }
 
@@ -132,10 +128,10 @@ struct Reading {
 }
 
 impl Reading {
-    fn begin(devices: &Arc<Devices>, chunk_size: ChunkSize, read: Arc<AtomicU64>) -> Self {
+    fn begin(devices: &Arc<Devices>, chunk_size: ChunkSize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (devices, told) = (Arc::clone(devices), Arc::clone(&stop));
-        let read = move || match picture(&devices, chunk_size, &told, &read) {
+        let read = move || match picture(&devices, chunk_size, &told) {
             Ok(picture) => StoreView::Read(picture),
             Err(error) => StoreView::Unread { why: human::in_full(&error) },
         };
@@ -169,7 +165,6 @@ fn picture(
     devices: &Devices,
     chunk_size: ChunkSize,
     stop: &AtomicBool,
-    read: &AtomicU64,
 ) -> Result<StorePicture, StoreError> {
     let chunks = chunk_size.chunks_in(devices.origin.size());
     let chunks_per_cell = StorePicture::chunks_per_cell(chunks);
@@ -179,7 +174,6 @@ fn picture(
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            read.fetch_add(1, Ordering::Relaxed);
             let cell = placed?.exception.old_chunk / chunks_per_cell;
             if let Some(count) = cells.get_mut(cell as usize) {
                 *count = count.saturating_add(1);

@@ -43,7 +43,7 @@ fn first(model: &Model, place: &str, width: u16, theme: &Theme) -> Vec<Line<'sta
     let percent = human::percent(plain::fraction(model));
     let word = offline::word(model);
     let name = cut(&format!("{place}{}", plain::title(&model.identity)), usize::from(width));
-    let bytes = human::bytes_of(model.progress.merged_bytes(), model.progress.initial_bytes);
+    let bytes = plain::merged(model);
     let state = vec![
         part(1, word, theme.state(model.state)),
         part(0, percent, theme.strong()),

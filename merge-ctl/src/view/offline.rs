@@ -111,7 +111,7 @@ fn rows(model: &Model, offline: &Offline) -> Vec<(&'static str, String)> {
     if !counted {
         return vec![(
             "exceptions",
-            format!("{} read so far", human::count(offline.read_exceptions)),
+            format!("{} read so far", human::count(offline.walked_exceptions)),
         )];
     }
     let of = |bytes| human::bytes_of(bytes, offline.total_bytes);
@@ -129,10 +129,19 @@ fn rows(model: &Model, offline: &Offline) -> Vec<(&'static str, String)> {
         if let Some(limit) = terms.bandwidth_bytes {
             rows.push(("limit", human::rate(limit.get() as f64).trim().to_owned()));
         }
-        rows.push(("at once", human::counted(terms.requests.into(), "request")));
+        rows.push(match &offline.end {
+            None => ("under way", under_way(offline, terms.requests)),
+            Some(_) => ("at once", human::counted(terms.requests.into(), "request")),
+        });
         rows.push(("memory", format!("{} at most", human::bytes(terms.memory_bytes))));
     }
     rows
+}
+
+/// `12 of 64, 3.0 MiB`.
+fn under_way(offline: &Offline, most: u32) -> String {
+    let (requests, bytes) = (offline.requests_under_way, offline.bytes_under_way);
+    format!("{} of {}, {}", human::count(requests), human::count(most.into()), human::bytes(bytes))
 }
 
 /// What a stop, or a crash, leaves: what somebody at the keyboard has to know before they press a key.
@@ -178,7 +187,12 @@ fn leaves(model: &Model, offline: &Offline) -> String {
 
 /// The stage and the shares of all, in a line.
 pub(super) fn line(offline: &Offline, columns: u16, theme: &Theme) -> Line<'static> {
-    let doing = offline_plain::doing(offline);
+    let mut doing = offline_plain::doing(offline);
+    if offline.end.is_none() && offline.requests_under_way > 0 {
+        let requests = human::counted(offline.requests_under_way, "request");
+        let bytes = human::bytes(offline.bytes_under_way);
+        doing.push_str(&format!(", {requests} under way, {bytes}"));
+    }
     let shares = offline_plain::shares(offline);
     let room = usize::from(columns).saturating_sub(width(&doing) + 6);
     fit(

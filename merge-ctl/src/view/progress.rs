@@ -34,11 +34,13 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
 
 /// The bar with its figures behind it.
 pub(super) fn bar_line(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
-    let progress = &model.progress;
     let percent = format!("{:>7}", human::percent(plain::fraction(model)));
-    let bytes = human::bytes_of(progress.merged_bytes(), progress.initial_bytes);
+    let mut bytes = plain::merged(model);
+    if !plain::was_merged_before(model) {
+        bytes.push_str(" merged");
+    }
     let figures = fit(
-        vec![part(0, percent, theme.strong()), part(1, format!("{bytes} merged"), theme.faint())],
+        vec![part(0, percent, theme.strong()), part(1, bytes, theme.faint())],
         width.saturating_sub(10),
         2,
     );

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::failures::inject::Break;
 use super::lvm::{VolumeGroup, lvm};
 use super::merge_ctl::merge_ctl;
 use super::testbed::{AlignedBuffer, BLOCK, Testbed, dmsetup, open_direct, ram_disk, run};
@@ -90,6 +91,20 @@ fn a_cow_device_that_was_overwritten_is_noticed() {
         // The kernel still knows: nothing is lost yet.
         assert!(bed.image("snap") == promised && bed.image("origin") == origin);
     }
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn exceptions_that_cannot_be_read_are_noticed_before_a_merge_comes_upon_them() {
+    let bed = Testbed::new("chk-sector", 16, 8);
+    bed.write_snapshot(0..700, 3);
+    Break::All { device: "cow", sectors: 258 * 8..258 * 8 + 8 }.apply(&bed, 0);
+    let (code, value) = check(&[&bed.dm("snap")]);
+    assert_eq!((code, codes(&value, "stop")), (8, vec!["store-unreadable"]), "{value}");
+    merge_ctl(&["start", "--yes", &bed.dm("snap")]).expect(8);
+    assert!(dmsetup(&["table", &bed.dm("origin")]).contains("snapshot-origin"));
+    bed.slow_down(0);
+    merge_ctl(&["start", "--yes", "--output", "plain", &bed.dm("snap")]).expect(0);
 }
 
 #[test]

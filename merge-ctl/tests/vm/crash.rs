@@ -22,6 +22,11 @@ pub(crate) fn kills() -> u64 {
     variable("CRASH_KILLS").unwrap_or(KILLS)
 }
 
+/// Whether to kill at each step, and not only at some of each kind.
+pub(crate) fn is_thorough() -> bool {
+    kills() > KILLS
+}
+
 /// A number that only the seed and `turn` decide.
 pub(crate) fn random(turn: u64) -> u64 {
     mix(mix(variable("CRASH_SEED").unwrap_or(1)) ^ mix(turn))

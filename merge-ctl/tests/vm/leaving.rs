@@ -36,3 +36,21 @@ fn an_interrupt_leaves_the_merge_running() {
 fn a_termination_leaves_the_merge_running() {
     left_by("terminate", Signal::TERM);
 }
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn who_leaves_what_another_drives_is_told_who_that_is() {
+    let bed = Testbed::new("leftalone", 16, 8);
+    bed.write_snapshot((0..200).map(|i| i * 5), 3);
+    bed.slow_down(2);
+    let mut driver = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
+    driver.line_where(|line| line["type"] == "run");
+    let mut onlooker = Running::start(&["monitor", "--output", "json", &bed.dm("origin")]);
+    onlooker.line_where(|line| line["type"] == "progress");
+    kill_process(Pid::from_raw(onlooker.pid() as i32).unwrap(), Signal::INT).unwrap();
+    let left = onlooker.wait().expect(3);
+    let drives = format!("Process {} drives it, and finishes it", driver.pid());
+    assert!(left.stderr.contains(&drives), "{}", left.stderr);
+    bed.slow_down(0);
+    driver.wait().expect(0);
+}

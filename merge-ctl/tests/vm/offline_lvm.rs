@@ -1,10 +1,12 @@
 //! Offline merges of logical volumes: whole, refused, stopped, killed at each step, disturbed. Every
 //! time the origin must hold what the snapshot held, and after a kill lvm2 alone must get it there.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::crash::is_thorough;
 use super::crash::stepper::{Progress, Step, Stepper};
 use super::lvm::{VolumeGroup, kill_pollers, lvm};
 use super::merge_ctl::{Ended, Running, merge_ctl};
@@ -16,16 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const SLOWLY: [&str; 4] = ["--requests", "1", "--bandwidth", "512KiB"];
 const SLOW_MS: u32 = 30;
 
-fn offline<'a>(options: &[&'a str], snapshot: &'a str) -> Vec<&'a str> {
+pub(crate) fn offline<'a>(options: &[&'a str], snapshot: &'a str) -> Vec<&'a str> {
     [&["start", "--offline", "--yes", "--output", "plain"], options, &[snapshot]].concat()
 }
 
-fn merged(options: &[&str], snapshot: &str, code: i32) -> Ended {
+pub(crate) fn merged(options: &[&str], snapshot: &str, code: i32) -> Ended {
     merge_ctl(&offline(options, snapshot)).expect(code)
 }
 
 #[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "{what}: it never came to that");
@@ -33,7 +35,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn volumes_of(group: &VolumeGroup) -> String {
+pub(crate) fn volumes_of(group: &VolumeGroup) -> String {
     lvm(&["lvs", "-a", "--noheadings", "-o", "lv_name,lv_attr,lv_size,origin", &group.name])
 }
 
@@ -41,7 +43,7 @@ fn devices() -> String {
     dmsetup(&["table"])
 }
 
-fn private_devices() -> usize {
+pub(crate) fn private_devices() -> usize {
     let all = dmsetup(&["info", "-c", "--noheadings", "-o", "uuid"]);
     all.lines().filter(|uuid| uuid.starts_with("MERGECTL-")).count()
 }
@@ -54,7 +56,7 @@ fn remove_private_devices() -> usize {
 }
 
 /// Waits until the private devices have the names that lvm2 would give.
-fn until_it_copies(group: &VolumeGroup) {
+pub(crate) fn until_it_copies(group: &VolumeGroup) {
     let names = [format!("{}-real", group.dm("data")), format!("{}-cow", group.dm("snap"))];
     until("the private devices", || {
         let all = dmsetup(&["info", "-c", "--noheadings", "--separator", " ", "-o", "name,uuid"]);
@@ -66,7 +68,7 @@ fn until_it_copies(group: &VolumeGroup) {
 
 /// The merge is over: by the content, LVM's records and the kernel's table.
 #[track_caller]
-fn assert_merged(group: &VolumeGroup, content: &[u8]) {
+pub(crate) fn assert_merged(group: &VolumeGroup, content: &[u8]) {
     assert!(!volumes_of(group).contains("snap"), "{}", volumes_of(group));
     assert!(dmsetup(&["table", &group.dm("data")]).contains("linear"));
     assert!(group.content("data") == content, "the origin differs from the snapshot");
@@ -75,7 +77,7 @@ fn assert_merged(group: &VolumeGroup, content: &[u8]) {
 
 /// What an operator without merge-ctl does, and then nothing.
 #[track_caller]
-fn assert_an_activation_finishes(group: &VolumeGroup, content: &[u8]) {
+pub(crate) fn assert_an_activation_finishes(group: &VolumeGroup, content: &[u8]) {
     lvm(&["lvchange", "-q", "-ay", &group.volume("data")]);
     assert!(group.content("data") == content, "a half-merged origin can be seen");
     until("LVM dropping the snapshot", || !volumes_of(group).contains("snap"));
@@ -84,19 +86,19 @@ fn assert_an_activation_finishes(group: &VolumeGroup, content: &[u8]) {
 }
 
 /// A group whose disk can be made slow.
-struct Slow {
-    group: VolumeGroup,
-    mapper: &'static str,
+pub(crate) struct Slow {
+    pub(crate) group: VolumeGroup,
+    pub(crate) mapper: &'static str,
 }
 
 impl Slow {
-    fn new(name: &'static str, mapper: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, mapper: &'static str) -> Self {
         let group = VolumeGroup::on_mapper(name, mapper);
         group.write_snapshot();
         Self { group, mapper }
     }
 
-    fn delay(&self, ms: u32) {
+    pub(crate) fn delay(&self, ms: u32) {
         let table = dmsetup(&["table", self.mapper]);
         let words: Vec<_> = table.split_whitespace().collect();
         let (sectors, disk, at) = (words[1], words[3], words[4]);
@@ -110,7 +112,7 @@ impl Slow {
     }
 
     /// Starts an offline merge, and returns in the middle of its copying.
-    fn begin(&self) -> Running {
+    pub(crate) fn begin(&self) -> Running {
         run("modprobe", &["dm-delay"]);
         let snapshot = self.group.volume("snap");
         self.delay(SLOW_MS);
@@ -208,6 +210,19 @@ fn offline_lvm_says_what_it_would_do_and_changes_nothing() {
     {
         assert!(text.contains(step), "{text}");
     }
+    assert!(text.contains("in 1") && text.contains("pieces of the origin"), "{text}");
+
+    let dry_run = ["start", "--offline", "--dry-run", "--verify", "--output", "json"];
+    let snapshot = group.volume("snap");
+    let ended = merge_ctl(&[&dry_run[..], &[&snapshot]].concat()).expect(0);
+    let [object] = &ended.lines[..] else { panic!("{:?}", ended.lines) };
+    assert_eq!((&object["type"], &object["owner"]), (&"dry-run".into(), &"lvm".into()));
+    assert_eq!((&object["cow"], &object["snapshot"]), (&"vgdry/snap-cow".into(), &snapshot.into()));
+    assert!(object["exceptions"].as_u64().unwrap() > 1500, "{object}");
+    assert_eq!(
+        (&object["offline"]["verify"], object["steps"].as_array().unwrap().len()),
+        (&true.into(), 10)
+    );
     assert!((devices(), volumes_of(&group), group.content("data")) == before);
 }
 
@@ -227,6 +242,33 @@ fn offline_lvm_stopped_by_ctrl_c_goes_on_at_the_next_activation() {
     assert_an_activation_finishes(&slow.group, &content);
 }
 
+/// In the middle of what LVM has to do first.
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn offline_lvm_stopped_before_it_copies_ends_as_cleanly() {
+    run("modprobe", &["dm-delay"]);
+    for (name, mapper, signal) in
+        [("vgterm", "vgterm-disk", "-TERM"), ("vghup", "vghup-disk", "-HUP")]
+    {
+        let slow = Slow::new(name, mapper);
+        let content = slow.group.content("snap");
+        let snapshot = slow.group.volume("snap");
+        slow.delay(SLOW_MS);
+        let running = Running::start(&offline(&SLOWLY, &snapshot));
+        until("the volume is down", || !slow.group.path("snap").exists());
+        run("kill", &[signal, &running.pid().to_string()]);
+        assert_eq!(private_devices(), 0, "it copies already: the disk is too fast for this test");
+
+        let ended = running.wait().expect(3);
+
+        let activate = format!("lvchange -ay {name}/data");
+        assert!(ended.stderr.contains(&activate), "{}", ended.stderr);
+        assert_eq!(private_devices(), 0);
+        slow.delay(0);
+        assert_an_activation_finishes(&slow.group, &content);
+    }
+}
+
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn offline_lvm_keeps_an_activation_out_until_it_is_done() {
@@ -238,7 +280,8 @@ fn offline_lvm_keeps_an_activation_out_until_it_is_done() {
     // Whoever only looks need not wait.
     assert!(volumes_of(group).contains("[snap]"), "{}", volumes_of(group));
     let second = merged(&[], &group.volume("snap"), 8);
-    assert!(second.stderr.contains("Another merge-ctl"), "{}", second.stderr);
+    let by = format!("merged offline into vgrace/data by process {}", running.pid());
+    assert!(second.stderr.contains(&by), "{}", second.stderr);
     // Who ignores LVM's lock finds the names taken.
     let elsewhere = "global/locking_dir=\"/tmp/other-locks\"";
     let rude = Command::new("lvm")
@@ -276,22 +319,64 @@ fn offline_lvm_killed_while_it_copies_leaves_it_to_an_activation() {
     assert_an_activation_finishes(&slow.group, &content);
 }
 
-/// Kills a merge right after its step number `at`; whether it came so far.
-fn killed_after(snapshot: &str, at: usize) -> Option<Step> {
-    let command = [&["merge-ctl"], &offline(&[], snapshot)[..]].concat();
-    let mut stepper = Stepper::start_with_children(&command);
-    let mut last = None;
-    for _ in 0..=at {
+/// What an undisturbed merge does, in order.
+fn all_steps(snapshot: &str) -> Vec<Step> {
+    let mut stepper = stepper(snapshot);
+    let mut steps = Vec::new();
+    loop {
         match stepper.next() {
-            Progress::Held(step) => last = Some(step),
+            Progress::Held(step) => steps.push(step),
             Progress::Ended(code) => {
-                assert_eq!(code, 0, "it was not killed");
-                return None;
+                assert_eq!(code, 0, "it was not disturbed");
+                return steps;
             }
         }
     }
+}
+
+fn stepper(snapshot: &str) -> Stepper {
+    Stepper::start_with_children(&[&["merge-ctl"], &offline(&[], snapshot)[..]].concat())
+}
+
+/// Kills a merge right after its step number `at`, if it comes so far.
+fn kill_after(snapshot: &str, at: usize) {
+    let mut stepper = stepper(snapshot);
+    for _ in 0..=at {
+        if let Progress::Ended(code) = stepper.next() {
+            assert_eq!(code, 0, "it was not killed");
+            return;
+        }
+    }
     stepper.kill();
-    last
+}
+
+/// Where to kill: everywhere, or, in a short run, after each kind of step once, after all that is done
+/// to private devices, and at the end.
+fn places(steps: &[Step]) -> Vec<usize> {
+    let last = steps.len() - 1;
+    let mut seen = BTreeSet::new();
+    (0..=last)
+        .filter(|&at| {
+            let is_of_devices = matches!(steps[at], Step::Create | Step::Rename);
+            seen.insert(steps[at]) || is_of_devices || at == last || is_thorough()
+        })
+        .collect()
+}
+
+/// Whatever was killed: an activation makes it right, and lvm2 drops the snapshot.
+fn assert_lvm2_finishes(group: &VolumeGroup, content: &[u8]) {
+    // A child of a killed run may still be at work: lvm2's lock lets the next command wait.
+    lvm(&["lvchange", "-q", "-ay", &group.volume("data")]);
+    if volumes_of(group).contains(" s") {
+        assert!(group.content("snap") == content, "what the snapshot holds differs");
+        lvm(&["lvconvert", "-q", "--merge", &group.volume("snap")]);
+    } else {
+        assert!(group.content("data") == content, "a half-merged origin can be seen: it differs");
+    }
+    let plain = || dmsetup(&["table", &group.dm("data")]).contains("linear");
+    until("LVM dropping the snapshot", || !volumes_of(group).contains("snap") && plain());
+    assert!(group.content("data") == content, "the origin differs from the snapshot");
+    kill_pollers();
 }
 
 #[test]
@@ -299,35 +384,30 @@ fn killed_after(snapshot: &str, at: usize) -> Option<Step> {
 fn offline_lvm_killed_at_each_step_is_finished_by_lvm2_alone() {
     let group = VolumeGroup::empty("vgsteps");
     group.add_volume("data", 48);
-    let mut seen = Vec::new();
-    let mut left = 0;
-    for at in 0.. {
+    let snapshot = group.volume("snap");
+    let with_snapshot = |seed| {
         group.add_snapshot("data", "snap", 24);
-        group.write_to("snap", 100 + at as u64);
-        let content = group.content("snap");
-        let step = killed_after(&group.volume("snap"), at);
-        println!("killed after step {at}: {step:?}; {}", volumes_of(&group).trim());
-        // A child of a killed run may still be at work: lvm2's lock lets the next command wait.
-        lvm(&["lvchange", "-q", "-ay", &group.volume("data")]);
-        if volumes_of(&group).contains(" s") {
-            assert!(group.content("snap") == content, "the snapshot was changed");
-            lvm(&["lvconvert", "-q", "--merge", &group.volume("snap")]);
-        } else {
-            assert!(group.content("data") == content, "a half-merged origin can be seen");
-        }
-        let plain = || dmsetup(&["table", &group.dm("data")]).contains("linear");
-        until("LVM dropping the snapshot", || !volumes_of(&group).contains("snap") && plain());
-        assert!(group.content("data") == content, "the origin differs from the snapshot");
-        kill_pollers();
+        group.write_to("snap", seed);
+        group.content("snap")
+    };
+    let content = with_snapshot(99);
+    let steps = all_steps(&snapshot);
+    assert_lvm2_finishes(&group, &content);
+    let count = |wanted| steps.iter().filter(|step| **step == wanted).count();
+    assert!(count(Step::Create) == 2 && count(Step::Rename) == 2, "{steps:?}");
+    assert!(count(Step::Child) > 5 && count(Step::Sync) > 0, "{steps:?}");
+    let mut left = 0;
+    let places = places(&steps);
+    for at in &places {
+        let content = with_snapshot(100 + *at as u64);
+        kill_after(&snapshot, *at);
+        println!("killed after step {at}: {:?}; {}", steps[*at], volumes_of(&group).trim());
+        assert_lvm2_finishes(&group, &content);
         left += remove_private_devices();
-        let Some(step) = step else { break };
-        seen.push(step);
     }
+    println!("killed after {} of {} steps", places.len(), steps.len());
     // Between making a device and opening it: nobody's way is barred by one that is left.
     assert!((1..=6).contains(&left), "{left} devices were left");
-    let count = |wanted| seen.iter().filter(|step| **step == wanted).count();
-    assert!(count(Step::Create) == 2 && count(Step::Rename) == 2, "{seen:?}");
-    assert!(count(Step::Child) > 5 && count(Step::Sync) > 0, "{seen:?}");
 }
 
 #[test]

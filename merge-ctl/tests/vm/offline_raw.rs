@@ -28,7 +28,7 @@ fn resume(bed: &Testbed) -> Ended {
     merge_ctl(&["resume", "--yes", "--output", "json", &bed.dm("origin")])
 }
 
-fn journal(bed: &Testbed) -> PathBuf {
+pub(crate) fn journal(bed: &Testbed) -> PathBuf {
     merge_ctl::merge::journal::path_of(&bed.dm("origin"))
 }
 
@@ -65,7 +65,7 @@ fn suspended() -> String {
 
 /// The merge is over, and nothing of it is left.
 #[track_caller]
-fn finished(bed: &Testbed, promised: &[u8]) {
+pub(crate) fn finished(bed: &Testbed, promised: &[u8]) {
     assert!(table(bed, "origin").contains("linear"), "{}", table(bed, "origin"));
     assert_eq!(suspended(), "");
     assert!(!is_there(bed, "snap"), "the snapshot is still there");
@@ -82,16 +82,22 @@ fn bed(name: &str, chunks: u64) -> (Testbed, Vec<u8>) {
 }
 
 /// One that is being copied, slowly.
-fn copying(name: &str) -> (Testbed, Vec<u8>, Running) {
+pub(crate) fn copying(name: &str) -> (Testbed, Vec<u8>, Running) {
     copying_so_many(name, 300)
 }
 
-fn copying_so_many(name: &str, chunks: u64) -> (Testbed, Vec<u8>, Running) {
+pub(crate) fn copying_so_many(name: &str, chunks: u64) -> (Testbed, Vec<u8>, Running) {
     let (bed, promised) = bed(name, chunks);
     bed.slow_down(SLOW_MS);
     let running = start(&bed);
     wait_until("it copies", || journal_says(&bed, "merging"));
     (bed, promised, running)
+}
+
+/// In its summary, or where there is none in its errors.
+fn says_who_goes_on(ended: &Ended) {
+    let said = format!("{:?} {}", ended.lines.last(), ended.stderr);
+    assert!(said.contains("the kernel merges the rest"), "{said}");
 }
 
 fn kill(running: Running) {
@@ -165,6 +171,11 @@ fn a_dry_run_says_each_step_and_changes_nothing() {
         let words = if words == "unchanged" { "Nothing was changed" } else { words };
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
+    let dry_run = ["start", "--offline", "--dry-run", "--output", "json"];
+    let ended = merge_ctl(&[&dry_run[..], &[&bed.dm("snap")]].concat()).expect(0);
+    let [object] = &ended.lines[..] else { panic!("{:?}", ended.lines) };
+    assert_eq!((&object["type"], &object["real"]), (&"dry-run".into(), &"off-dry-real".into()));
+    assert_eq!(object["total_bytes"], object["exceptions"].as_u64().unwrap() * 4096);
     let after = (dmsetup(&["table"]), dmsetup(&["info", "-c"]), bed.image("cow"));
     assert!(before == after, "something has changed");
     assert!(!journal(&bed).exists());
@@ -273,7 +284,7 @@ fn stopped_by_hand_the_kernel_goes_on() {
     std::thread::sleep(Duration::from_secs(3));
     kill_process(Pid::from_raw(running.pid() as i32).unwrap(), Signal::INT).unwrap();
     let ended = running.wait().expect(3);
-    assert!(ended.stderr.contains("the kernel merges the rest"), "{}", ended.stderr);
+    says_who_goes_on(&ended);
     assert!(table(&bed, "origin").contains("snapshot-merge"));
     assert_eq!(suspended(), "");
     // The view is whole at once.
@@ -287,13 +298,14 @@ fn stopped_by_hand_the_kernel_goes_on() {
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn interrupted_at_the_beginning_it_is_undone() {
-    for delay_ms in [0, 20, 60, 150] {
+    let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::TERM];
+    for (delay_ms, signal) in [0, 20, 60, 150].into_iter().zip(signals) {
         let (bed, promised) = bed(&format!("off-int{delay_ms}"), 200);
         bed.slow_down(20);
         let running = start(&bed);
         wait_until("there is a journal", || journal(&bed).exists());
         std::thread::sleep(Duration::from_millis(delay_ms));
-        kill_process(Pid::from_raw(running.pid() as i32).unwrap(), Signal::INT).unwrap();
+        kill_process(Pid::from_raw(running.pid() as i32).unwrap(), signal).unwrap();
         let ended = running.wait();
         println!("interrupted after {delay_ms} ms: {}", ended.code);
         assert_eq!(suspended(), "");
@@ -305,7 +317,7 @@ fn interrupted_at_the_beginning_it_is_undone() {
             assert!(bed.image("snap") == promised, "the snapshot is not what it was");
         } else {
             let ended = ended.expect(3);
-            assert!(ended.stderr.contains("the kernel merges the rest"), "{}", ended.stderr);
+            says_who_goes_on(&ended);
             assert!(table(&bed, "origin").contains("snapshot-merge"));
         }
     }

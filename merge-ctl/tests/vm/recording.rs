@@ -151,7 +151,7 @@ fn several_merges_are_recorded_in_one_file() {
 fn a_full_disk_ends_the_recording_and_not_the_merge() {
     let directory = Path::new("/tmp/recfull");
     fs::create_dir_all(directory).unwrap();
-    run("mount", &["-t", "tmpfs", "-o", "size=12k", "none", directory.to_str().unwrap()]);
+    run("mount", &["-t", "tmpfs", "-o", "size=8k", "none", directory.to_str().unwrap()]);
     let bed = Testbed::new("recfull", 16, 8);
     mixed_writes(&bed, 9);
     let content = bed.image("snap");

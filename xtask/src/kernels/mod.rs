@@ -88,6 +88,12 @@ impl ByHand {
     }
 }
 
+/// Where this machine gets a suite of Debian's from.
+pub(crate) fn mirror(suite: &str) -> Result<String> {
+    let source = sources::candidates(suite)?.into_iter().next();
+    source.map(|source| source.uri).context("this machine's apt has no mirror")
+}
+
 /// The kernel called `name`.
 pub(crate) fn parse(name: &str) -> Result<Named> {
     NAMED.into_iter().find(|kernel| kernel.name == name).with_context(|| {

@@ -161,6 +161,18 @@ impl Disks {
         lost
     }
 
+    /// What is on the disks while no VM runs, to be put back later.
+    pub(crate) fn contents(&self) -> Vec<Vec<u8>> {
+        self.disks.iter().map(|served| lock(&served.image).content().to_vec()).collect()
+    }
+
+    /// Puts it back, while no VM runs.
+    pub(crate) fn put_back(&self, contents: &[Vec<u8>]) {
+        for (served, content) in self.disks.iter().zip(contents) {
+            lock(&served.image).put_back(content);
+        }
+    }
+
     /// The VM that must be stopped when the power goes.
     pub(super) fn power(&self, vm: Sender<Event>) {
         *lock(&self.shared.vm) = Some(vm);

@@ -14,7 +14,7 @@
 mod command;
 mod control;
 pub(crate) mod disks;
-mod qemu;
+pub(crate) mod qemu;
 mod streams;
 mod terminal;
 

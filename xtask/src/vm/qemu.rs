@@ -119,16 +119,39 @@ impl Drop for Qemu {
     }
 }
 
-fn command(dir: &Path, machine: &Machine<'_>) -> Result<Command> {
+/// A QEMU that boots this, with its console in a file of that name in `dir`, and no disk yet.
+pub(crate) fn bare(
+    dir: &Path,
+    (image, initrd): (&Path, &Path),
+    memory_mib: u32,
+    kernel_options: &str,
+) -> Result<Command> {
     let qemu = packages::find(PROGRAM).with_context(|| format!("{PROGRAM} is missing"))?;
     // Should we be killed without a chance to act, the kernel kills QEMU.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(qemu).current_dir(dir);
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     command.args(["-monitor", "none", "-accel", acceleration(), "-cpu", "max", "-smp", "2"]);
-    command.arg("-m").arg(machine.memory_mib.to_string());
-    command.arg("-kernel").arg(machine.image).arg("-initrd").arg(machine.initrd);
-    command.args(["-append", KERNEL_OPTIONS, "-serial", "file:console"]);
+    command.arg("-m").arg(memory_mib.to_string());
+    command.arg("-kernel").arg(image).arg("-initrd").arg(initrd);
+    command.args(["-append", kernel_options, "-serial", "file:console"]);
+    Ok(command)
+}
+
+/// Adds a disk that is behind this socket.
+pub(crate) fn add_lasting(command: &mut Command, serial: &str, socket: &Path) {
+    let mut drive = OsString::from(format!("if=none,id={serial},format=raw,cache=writeback,"));
+    drive.push("file.driver=nbd,file.server.type=unix,file.server.path=");
+    drive.push(socket);
+    command.arg("-drive").arg(drive);
+    // The write cache is said to be volatile, so the guest flushes.
+    let device = format!("virtio-blk-pci,drive={serial},serial={serial},write-cache=on");
+    command.arg("-device").arg(device);
+}
+
+fn command(dir: &Path, machine: &Machine<'_>) -> Result<Command> {
+    let booted = (machine.image, machine.initrd);
+    let mut command = bare(dir, booted, machine.memory_mib, KERNEL_OPTIONS)?;
     command.args(["-device", "virtio-serial-pci,max_ports=8"]);
     for (number, name) in ["terminal", "control", "out", "err"].into_iter().enumerate() {
         let kind = if number == 0 { "virtconsole" } else { "virtserialport" };
@@ -146,13 +169,7 @@ fn command(dir: &Path, machine: &Machine<'_>) -> Result<Command> {
             .arg(format!("virtio-blk-pci,drive=disk{number},serial=disk{number}"));
     }
     for (serial, socket) in &machine.lasting {
-        let mut drive = OsString::from(format!("if=none,id={serial},format=raw,cache=writeback,"));
-        drive.push("file.driver=nbd,file.server.type=unix,file.server.path=");
-        drive.push(socket);
-        command.arg("-drive").arg(drive);
-        // The write cache is said to be volatile, so the guest flushes.
-        let device = format!("virtio-blk-pci,drive={serial},serial={serial},write-cache=on");
-        command.arg("-device").arg(device);
+        add_lasting(&mut command, serial, socket);
     }
     Ok(command)
 }

@@ -58,6 +58,7 @@ fn begun(origin: &str) -> Model {
         cow_label: String::new(),
         owner: Owner::DeviceMapper,
         finished_here: true,
+        driven_by: None,
         chunk_size: ChunkSize::from_sectors(8).unwrap(),
         size: Sectors(8000),
         siblings: Vec::new(),

@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use anyhow::Context;
+use merge_ctl::dm::nodes;
 use merge_ctl::human;
+use merge_ctl::merge::preflight;
 use merge_ctl::offline::OfflineError;
+use merge_ctl::output::dry_run::Counted;
 use merge_ctl::plan::extents::Extents;
-use merge_ctl::store::{Opened, Source, Store};
+use merge_ctl::store::{FileSource, Opened, Source, Store};
 use merge_ctl::units::Sectors;
 
 /// See the module.
@@ -22,6 +26,23 @@ pub(super) struct Census {
 }
 
 impl Census {
+    /// The same of the snapshot of a plan, whose COW device is called `label`.
+    pub(super) fn of_plan(
+        plan: &preflight::Plan<'_>,
+        label: &str,
+        memory_bytes: u64,
+    ) -> anyhow::Result<Self> {
+        let path = plan.args.cow.number().and_then(nodes::kernel_path);
+        let path = path.with_context(|| format!("{label} has no node"))?;
+        Self::of(FileSource::open(&path)?, label, plan.origin.size(), memory_bytes)
+    }
+
+    /// For programs.
+    pub(super) const fn counted(&self) -> Counted {
+        let Self { exceptions, bytes, pieces, areas } = *self;
+        Counted { exceptions, bytes, pieces, areas }
+    }
+
     /// Reads the store on a COW device, called `label`, which is to be merged into an origin of this
     /// size.
     pub(super) fn of(

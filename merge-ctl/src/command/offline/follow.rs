@@ -2,20 +2,23 @@
 //! lines and the same JSON as a merge by the kernel.
 //!
 //! What always holds: the engine lives in this process, so nobody who leaves the view leaves it running.
-//! Whatever asks for an end (`q`, Ctrl-C, SIGTERM, SIGHUP, a terminal that goes away) asks the engine to
-//! stop between two requests, once or many times, and then it is waited for; nothing here ends before
-//! the engine has. A view that fails ends the view alone.
+//! Whatever asks for an end (`q`, Ctrl-C, SIGTERM, SIGHUP, a terminal that goes away, `--time-limit`) asks
+//! the engine to stop between two requests, once or many times, and then it is waited for; nothing here
+//! ends before the engine has. A view that fails ends the view alone.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context;
+use merge_ctl::human;
 use merge_ctl::model::Model;
 use merge_ctl::offline::meter::{Meter, Stage};
 use merge_ctl::offline::{self, Devices, OfflineError, Options, Outcome};
 use merge_ctl::recording::Outcome as Recorded;
 use merge_ctl::sample::{MergeIdentity, OfflineEnd, OfflineFault, OfflineTerms, Owner};
 use merge_ctl::sampler::offline::{Names, Sampler, identity};
+use merge_ctl::units::DeviceNumber;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::super::face::Face;
@@ -37,6 +40,8 @@ pub(super) struct Subject {
     pub(super) snapshot: Option<String>,
     /// Whose the origin is.
     pub(super) whose: Whose,
+    /// The number of the origin's own device, where it has one while it is merged.
+    pub(super) origin_dev: Option<DeviceNumber>,
 }
 
 /// Who has to be asked for the origin, and gets it back.
@@ -44,6 +49,8 @@ pub(super) struct Subject {
 pub(super) enum Whose {
     /// LVM.
     Lvm,
+    /// LVM, which has had the merge on record and gives the volume to its next activation.
+    LvmOnRecord,
     /// Nobody: plain device-mapper.
     DeviceMapper,
     /// Nobody: two devices or files.
@@ -68,24 +75,24 @@ pub(super) async fn follow(
 ) -> anyhow::Result<Outcome> {
     let volume = match subject.whose {
         Whose::Images => Volume::GivenBack,
-        Whose::Lvm | Whose::DeviceMapper => Volume::NotYet,
+        Whose::Lvm | Whose::LvmOnRecord | Whose::DeviceMapper => Volume::NotYet,
     };
-    follow_then(subject, devices, options, async |_| Ok(volume)).await
+    follow_then(subject, devices, options, LeaveSignals::listen()?, async |_| Ok(volume)).await
 }
 
 /// The same, and `then`, once the engine has ended and nobody holds the devices any more, gives the
 /// volume back, or leaves it to the kernel. It comes before the summary and before `--on-done`, which so
-/// tell how all of it ended.
+/// tell how all of it ended. Whoever has listened to `signals` before has lost none of them.
 pub(super) async fn follow_then(
     subject: &Subject,
     devices: Devices,
     options: &Start,
+    mut signals: LeaveSignals,
     then: impl AsyncFnOnce(&Result<Outcome, OfflineError>) -> anyhow::Result<Volume>,
 ) -> anyhow::Result<Outcome> {
     let output = live::output(&options.live)?;
-    let mut signals = LeaveSignals::listen()?;
     let engine = super::engine(options);
-    let Some(identity) = identity(&devices, &subject.names(), subject.terms(&engine)) else {
+    let Some(identity) = identity(&devices, &subject.names(), subject.whose.terms(&engine)) else {
         // There is nothing to show; the engine says why.
         let outcome = offline::merge(&devices, &engine, &Meter::default());
         drop(devices);
@@ -128,15 +135,20 @@ impl Subject {
             origin_label: self.origin.clone(),
             snapshot_label: self.snapshot.clone(),
             owner: match self.whose {
-                Whose::Lvm => Owner::Lvm,
+                Whose::Lvm | Whose::LvmOnRecord => Owner::Lvm,
                 Whose::DeviceMapper | Whose::Images => Owner::DeviceMapper,
             },
+            origin_dev: self.origin_dev,
         }
     }
+}
 
-    fn terms(&self, engine: &Options) -> OfflineTerms {
+impl Whose {
+    /// What is agreed with the engine.
+    pub(super) fn terms(self, engine: &Options) -> OfflineTerms {
         OfflineTerms {
-            images: self.whose == Whose::Images,
+            images: self == Self::Images,
+            scheduled: self == Self::LvmOnRecord,
             verify: engine.verify,
             bandwidth_bytes: engine.bandwidth_bytes,
             requests: engine.requests,
@@ -183,11 +195,18 @@ impl<'a> View<'a> {
         let mut ticker = live::every(SAMPLE_EVERY);
         // A terminal that has gone would ask again at once, for ever.
         let mut has_asked = false;
+        let mut over = pin!(over(self.options));
+        let mut is_over = false;
         loop {
             let asks = tokio::select! {
                 outcome = &mut engine => return outcome,
                 _ = ticker.tick() => { has_asked = false; false }
                 () = signals.any() => true,
+                () = &mut over, if !is_over => {
+                    is_over = true;
+                    self.tell_over(meter.read().stage);
+                    true
+                }
                 () = left(&mut self.face, &self.merge), if !has_asked => { has_asked = true; true }
             };
             if asks {
@@ -267,6 +286,12 @@ impl<'a> View<'a> {
         self.hooks.end(signals.any()).await;
     }
 
+    fn tell_over(&mut self, stage: Stage) {
+        let after_ns = self.options.offline.time_limit.map_or(0, |it| live::nanoseconds(it.after));
+        let heeded = if stage < Stage::Clearing { "" } else { " It comes too late to be heeded." };
+        self.tell(&format!("The time limit of {} is over.{heeded}", human::duration(after_ns)));
+    }
+
     fn tell(&mut self, words: &str) {
         if let Some(recording) = &mut self.recording {
             recording.note(words);
@@ -290,6 +315,14 @@ impl<'a> View<'a> {
                 "it cannot be shown any more: {error}. The merge goes on; Ctrl-C stops it"
             ));
         }
+    }
+}
+
+/// Returns once, when the time limit is over.
+async fn over(options: &Start) {
+    match options.offline.time_limit {
+        Some(limit) => tokio::time::sleep_until(limit.at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

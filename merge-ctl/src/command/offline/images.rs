@@ -15,12 +15,14 @@ use merge_ctl::harmless;
 use merge_ctl::human;
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::offline::{Devices, Outcome, Target};
+use merge_ctl::output::dry_run::DryRun;
 use merge_ctl::store::{FileSource, Source};
 use merge_ctl::units::Sectors;
 
 use self::identity::Identity;
 use super::super::{live, terminal};
 use super::census::Census;
+use super::dry_run;
 use super::follow::{Subject, Whose, follow};
 use crate::cli::Start;
 use crate::exit::Exit;
@@ -44,8 +46,7 @@ pub(super) async fn run(origin: &Path, cow: &Path, options: &Start) -> anyhow::R
     look(&origin, &cow)?;
     let memory_bytes = super::engine(options).memory_bytes;
     if options.offline.dry_run {
-        super::for_people(options)?;
-        return dry_run(&origin, &cow, options, memory_bytes);
+        return rehearse(&origin, &cow, options);
     }
     let devices = Devices {
         origin: Target::open(origin.path, origin.label.clone())?,
@@ -63,6 +64,7 @@ pub(super) async fn run(origin: &Path, cow: &Path, options: &Start) -> anyhow::R
         dm_name: None,
         snapshot: None,
         whose: Whose::Images,
+        origin_dev: devices.origin.device(),
     };
     match follow(&subject, devices, options).await {
         Ok(Outcome::Merged(_)) => Ok(Exit::Done.into()),
@@ -98,21 +100,46 @@ fn look(origin: &Image<'_>, cow: &Image<'_>) -> anyhow::Result<()> {
 }
 
 /// Opens for reading only.
-fn dry_run(
-    origin: &Image<'_>,
-    cow: &Image<'_>,
-    options: &Start,
-    memory_bytes: u64,
-) -> anyhow::Result<ExitCode> {
+fn rehearse(origin: &Image<'_>, cow: &Image<'_>, options: &Start) -> anyhow::Result<ExitCode> {
+    let engine = super::engine(options);
     let size = FileSource::open(origin.path)?.size();
     let source = FileSource::open(cow.path)?;
     let sizes = (size, source.size());
-    let census = Census::of(source, &cow.label, size, memory_bytes)?;
+    let census = Census::of(source, &cow.label, size, engine.memory_bytes)?;
     let verify =
         if options.offline.verify { " Before that, all is read back and compared." } else { "" };
     let text = format!("{}Nothing was changed.\n", said(origin, cow, sizes, &census, verify));
-    print!("{}", terminal::for_stdout(&text));
+    let run = DryRun {
+        origin: &origin.label,
+        origin_label: &origin.label,
+        snapshot: None,
+        owner: "image",
+        devices: Some([&origin.label, &cow.label]),
+        terms: Whose::Images.terms(&engine),
+        counted: Some(census.counted()),
+        steps: &steps(origin, cow, &census, engine.verify),
+        notes: &[],
+    };
+    dry_run::print(&run, &text, options)?;
     Ok(Exit::Done.into())
+}
+
+/// The same in steps.
+fn steps(origin: &Image<'_>, cow: &Image<'_>, census: &Census, verify: bool) -> Vec<String> {
+    let (origin, cow) = (&origin.label, &cow.label);
+    let mut steps = vec![
+        format!("open {origin} and {cow} for this process alone"),
+        format!("copy from {cow} to {origin}: {census}"),
+    ];
+    if verify {
+        steps.push("read it back and compare it".to_owned());
+    }
+    let areas = human::counted(census.areas, "area");
+    steps.push(format!("flush {origin}"));
+    steps.push(format!(
+        "clear {areas} of metadata on {cow}, from the last to the first, and flush it"
+    ));
+    steps
 }
 
 /// What is overwritten by what.

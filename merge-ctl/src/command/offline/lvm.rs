@@ -5,9 +5,11 @@
 
 mod asleep;
 mod fit;
+mod scheduled;
 mod words;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,18 +20,22 @@ use merge_ctl::lvm::lvm2::Lvm;
 use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::lvm::offline::captured::Captured;
 use merge_ctl::lvm::offline::hands::LvmHands;
-use merge_ctl::lvm::offline::{self as steps, Halt, Standing};
+use merge_ctl::lvm::offline::{self as steps, Halt, Standing, Step};
+use merge_ctl::merge::journal::Driver;
 use merge_ctl::merge::preflight::Plan;
 use merge_ctl::offline::Outcome;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
+use merge_ctl::output::dry_run::DryRun;
 
+use super::census::Census;
+use super::dry_run;
 use super::follow::{Subject, Volume, Whose, follow_then};
 use crate::cli::Start;
+use crate::command::live::LeaveSignals;
 use crate::command::{plans, terminal};
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, TimeOver};
 
 pub(super) use self::asleep::run_asleep;
+pub(super) use self::scheduled::run_scheduled;
 
 /// How long LVM may take to drop the snapshot.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,7 +51,10 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let lvm = Lvm::find()?;
     match agree(control, host, plan, options, &lvm, true)? {
-        Agreed::Yes(captured) => merge(control, lvm, *captured, options).await,
+        Agreed::Yes(captured) => {
+            let driver = Driver::take(&dm_name(&captured.names))?;
+            merge(control, lvm, *captured, options, driver).await
+        }
         Agreed::No(exit) => Ok(exit.into()),
     }
 }
@@ -69,10 +78,7 @@ fn agree(
 ) -> anyhow::Result<Agreed> {
     let captured = fit::captured(control, host, plan, lvm, found_active)?;
     if options.offline.dry_run {
-        super::for_people(options)?;
-        let text = words::dry_run(plan, &captured, &lvm.disks_of(&captured.names.vg)?);
-        let mut out = io::stdout().lock();
-        out.write_all(terminal::for_stdout(&text).as_bytes()).and_then(|()| out.flush())?;
+        rehearse(plan, options, &captured, &lvm.disks_of(&captured.names.vg)?)?;
         return Ok(Agreed::No(Exit::Done));
     }
     terminal::tell(&words::warning(&captured.names));
@@ -88,34 +94,68 @@ fn agree(
     Ok(Agreed::Yes(Box::new(captured)))
 }
 
-/// Does it.
+/// Says what would be done.
+fn rehearse(
+    plan: &Plan<'_>,
+    options: &Start,
+    captured: &Captured,
+    disks: &[PathBuf],
+) -> anyhow::Result<()> {
+    let engine = super::engine(options);
+    let (names, cow) = (&captured.names, captured.cow.label());
+    let census = Census::of_plan(plan, &cow, engine.memory_bytes)?;
+    let steps = words::steps(captured, disks, &census, engine.verify);
+    let run = DryRun {
+        origin: &dm_name(names),
+        origin_label: &names.origin(),
+        snapshot: Some(&names.snapshot()),
+        owner: "lvm",
+        devices: Some([&captured.real.label(), &cow]),
+        terms: Whose::Lvm.terms(&engine),
+        counted: Some(census.counted()),
+        steps: &steps,
+        notes: &plan.notes,
+    };
+    dry_run::print(&run, &words::dry_run(names, &steps, &plan.notes), options)
+}
+
+/// The origin's device-mapper name.
+fn dm_name(names: &steps::Names) -> String {
+    VolumeName::new(&names.vg, &names.origin).to_dm()
+}
+
+/// Does it. `_driver` tells others who is at work on the volume, as long as that is so.
 async fn merge(
     control: &Control,
     lvm: Lvm,
     captured: Captured,
     options: &Start,
+    _driver: Driver,
 ) -> anyhow::Result<ExitCode> {
     let names = captured.names.clone();
     let subject = Subject {
         origin: printable(&names.origin()),
-        dm_name: Some(VolumeName::new(&names.vg, &names.origin).to_dm()),
+        dm_name: Some(dm_name(&names)),
         snapshot: Some(printable(&names.snapshot())),
         whose: Whose::Lvm,
+        origin_dev: None,
     };
-    // Of the other signals a process dies, which is as safe, and they are not ours to take.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hands = LvmHands::new(control, lvm, captured);
+    // From here on until the engine heeds them: neither are they lost, nor do they kill us half-way.
+    let mut signals = LeaveSignals::listen()?;
+    if super::is_over(options) && captured.found_active {
+        return Err(TimeOver.into());
+    }
+    let mut hands = hands(control, lvm, captured, options);
     let devices = match steps::prepare(&mut hands) {
         Ok(devices) => devices,
-        Err(halt) => return Ok(halted(halt, &names).into()),
+        Err(halt) => return Ok(not_held(halt, &names, options).into()),
     };
-    // Long enough for the runtime to look for what has arrived.
-    if timeout(Duration::from_millis(1), interrupt.recv()).await.is_ok() {
+    if signals.have_come().await {
         drop(devices);
         return Ok(stopped(steps::abandon(&mut hands), &names).into());
     }
     let mut left = None;
-    let outcome = follow_then(&subject, devices, options, async |outcome| {
+    let outcome = follow_then(&subject, devices, options, signals, async |outcome| {
         let exit = match outcome {
             Ok(Outcome::Merged(_)) => brought_up(&mut hands, &names),
             Ok(Outcome::Stopped) => stopped(steps::abandon(&mut hands), &names),
@@ -127,6 +167,22 @@ async fn merge(
     .await;
     outcome?;
     Ok(left.unwrap_or(Exit::Error).into())
+}
+
+fn hands<'c>(control: &'c Control, lvm: Lvm, captured: Captured, options: &Start) -> LvmHands<'c> {
+    let hands = LvmHands::new(control, lvm, captured);
+    match options.offline.time_limit {
+        Some(limit) => hands.with_lock_patience(limit.left()),
+        None => hands,
+    }
+}
+
+/// Says what went wrong before the engine began. That the time was over while somebody else had LVM's
+/// lock is no error.
+fn not_held(halt: Halt, names: &steps::Names, options: &Start) -> Exit {
+    let in_vain = halt.step == Step::Lock && super::is_over(options);
+    let exit = halted(halt, names);
+    if in_vain { Exit::StillMerging } else { exit }
 }
 
 /// Has LVM finish the merge, whose exceptions are all gone.

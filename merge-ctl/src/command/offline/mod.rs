@@ -4,6 +4,7 @@
 //! LVM, devices of device-mapper, and images without either.
 
 mod census;
+mod dry_run;
 mod follow;
 mod images;
 mod lvm;
@@ -11,13 +12,12 @@ mod raw;
 
 use std::process::ExitCode;
 
-use merge_ctl::dm::Control;
+use merge_ctl::dm::{Control, Host};
 use merge_ctl::merge::preflight::Way;
 use merge_ctl::offline::Options;
 
-use super::plans;
-use crate::cli::{Output, Start};
-use crate::exit::Usage;
+use super::{elsewhere, plans};
+use crate::cli::Start;
 
 /// Merges offline.
 pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
@@ -26,6 +26,10 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
         return images::run(origin, cow, options).await;
     }
     let control = Control::open()?;
+    elsewhere::refuse(&Host::read(&control)?, &options.snapshots)?;
+    if offline.scheduled {
+        return lvm::run_scheduled(&control, options).await;
+    }
     if let Some(exit) = lvm::run_asleep(&control, options).await? {
         return Ok(exit);
     }
@@ -43,12 +47,9 @@ pub(super) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A program must not take what a dry run says for the stream that it asked for.
-fn for_people(options: &Start) -> Result<(), Usage> {
-    match options.live.output {
-        Some(Output::Json) => Err(Usage("a dry run speaks in words: not --output json".to_owned())),
-        _ => Ok(()),
-    }
+/// Whether the time limit is over.
+fn is_over(options: &Start) -> bool {
+    options.offline.time_limit.is_some_and(|limit| limit.is_over())
 }
 
 /// What the command line says of the engine.

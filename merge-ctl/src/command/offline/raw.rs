@@ -10,7 +10,6 @@ mod rehearsed;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 use merge_ctl::dm::{Control, DeviceRef, Host, nodes};
@@ -26,16 +25,15 @@ use merge_ctl::offline::{Devices, OfflineError, Outcome, Target};
 use merge_ctl::state::State;
 
 pub(super) use self::refusals::begun_before;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
 
 use super::super::attach::{self, Turn};
 use super::super::begin::{is_undone, journal_of};
+use super::super::live::{self, LeaveSignals};
 use super::super::raw::Raw;
-use super::super::{live, plans, terminal};
+use super::super::{plans, terminal};
 use super::follow::{Subject, Volume, Whose, follow_then};
 use crate::cli::Start;
-use crate::exit::{self, Exit, Interrupted};
+use crate::exit::{self, Exit, Interrupted, TimeOver};
 
 /// Merges the snapshot of a plan.
 pub(super) async fn run(
@@ -48,7 +46,6 @@ pub(super) async fn run(
     live::output(&options.live)?;
     refusals::look(host, plan)?;
     if options.offline.dry_run {
-        super::for_people(options)?;
         return rehearsed::print(host, plan, handover(plan)?, options);
     }
     let asks = !options.yes && io::stdin().is_terminal();
@@ -61,10 +58,15 @@ pub(super) async fn run(
         dm_name: Some(plan.origin.info.name.clone()),
         snapshot: Some(plan.snapshot.label()),
         whose: Whose::DeviceMapper,
+        origin_dev: Some(plan.origin.info.dev),
     };
     // From here on until the engine heeds it itself: neither is it lost, nor does it kill us.
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = LeaveSignals::listen()?;
     let mut raw = begun(control, &subject, options, asks)?;
+    if super::is_over(options) {
+        close_undone(raw, control);
+        return Err(TimeOver.into());
+    }
     let guard = match raw.put_aside(control) {
         Ok(guard) => guard,
         Err(error) => {
@@ -84,11 +86,15 @@ pub(super) async fn run(
             return Err(back_out(raw, guard, control, error));
         }
     };
-    if has_come(&mut interrupt).await {
+    if signals.have_come().await {
         drop(devices);
         return Err(back_out(raw, guard, control, Interrupted.into()));
     }
-    merge(raw, guard, control, &subject, devices, options).await.map(Into::into)
+    if super::is_over(options) {
+        drop(devices);
+        return Err(back_out(raw, guard, control, TimeOver.into()));
+    }
+    merge(raw, guard, control, &subject, devices, options, signals).await.map(Into::into)
 }
 
 /// The engine, and what comes after it.
@@ -99,10 +105,11 @@ async fn merge(
     subject: &Subject,
     devices: Devices,
     options: &Start,
+    signals: LeaveSignals,
 ) -> anyhow::Result<Exit> {
     let mut held = Some((raw, guard));
     let mut after = None;
-    let outcome = follow_then(subject, devices, options, async |outcome| {
+    let outcome = follow_then(subject, devices, options, signals, async |outcome| {
         let (raw, guard) = held.take().context("nobody holds the devices")?;
         let ended = end(&Ending::of(outcome), raw, guard, control, &subject.origin)?;
         let volume = if ended.exit == Exit::Done { Volume::GivenBack } else { Volume::NotYet };
@@ -122,11 +129,6 @@ async fn merge(
         (Err(error), Some(words)) => Err(error.context(words)),
         (Err(error), None) => Err(error),
     }
-}
-
-async fn has_come(interrupt: &mut Signal) -> bool {
-    // Long enough for the runtime to look for what has arrived.
-    timeout(Duration::from_millis(1), interrupt.recv()).await.is_ok()
 }
 
 fn handover<'p>(plan: &'p Plan<'_>) -> anyhow::Result<&'p Handover> {

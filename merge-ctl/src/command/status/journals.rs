@@ -165,8 +165,12 @@ pub(super) mod tests {
         phase: Phase,
         driver: Option<u32>,
     ) -> Told {
+        Told { path: PathBuf::from("/x.merge"), record: Ok(record(origin, phase)), driver }
+    }
+
+    pub(in crate::command) fn record(origin: &str, phase: Phase) -> Record {
         let table = |text: &str| Table::parse(text).unwrap();
-        let record = Record {
+        Record {
             phase,
             offline: false,
             boot_id: "b".to_owned(),
@@ -178,8 +182,7 @@ pub(super) mod tests {
             allocated: Sectors(16),
             store: StoreMark { chunk_size: ChunkSize::from_sectors(8).unwrap(), first: Vec::new() },
             below: Below::default(),
-        };
-        Told { path: PathBuf::from("/x.merge"), record: Ok(record), driver }
+        }
     }
 
     fn sentence(origin: &str, phase: Phase, driver: Option<u32>) -> Option<String> {

@@ -27,6 +27,7 @@ use merge_ctl::sampler::Watch;
 use merge_ctl::store::{FileSource, Opened, Store};
 
 use self::standing::{Pending, Standing, look};
+use super::elsewhere::Elsewhere;
 use super::followed::exit_of;
 use super::hooks::Hooks;
 use super::live;
@@ -98,6 +99,8 @@ struct Waiting<'a> {
     told: Option<State>,
     /// The merge-ctl that is going to begin the merge.
     announced_by: Option<u32>,
+    /// The offline merge that was seen in another process's hands.
+    elsewhere: Option<Elsewhere>,
 }
 
 impl<'a> Waiting<'a> {
@@ -112,22 +115,27 @@ impl<'a> Waiting<'a> {
             vanished: None,
             told: None,
             announced_by: None,
+            elsewhere: None,
         })
     }
 
     async fn until_over(&mut self) -> anyhow::Result<Over> {
         loop {
-            match look(&self.control, &self.options.origin) {
+            // The snapshot's name goes with the snapshot.
+            let name =
+                self.elsewhere.as_ref().map_or(&self.options.origin, |elsewhere| &elsewhere.origin);
+            match look(&self.control, name) {
                 Ok(Standing::Merging(host, origin)) => {
                     if let Some(over) = self.follow(&host, &origin).await? {
                         return Ok(over);
                     }
                 }
                 Ok(Standing::Driven) => {}
+                Ok(Standing::Offline(elsewhere)) => self.waits_for_another(elsewhere),
                 Ok(Standing::Announced(pid)) => self.waits_for_its_begin(pid),
                 Ok(Standing::Pending(pending)) => return Ok(self.waits_for_somebody(pending)),
                 Ok(Standing::Nothing { dm_name, label }) => {
-                    return Ok(self.nothing_merges(dm_name, label));
+                    return self.nothing_merges(dm_name, label);
                 }
                 // A volume may vanish with its merge; what was seen of it tells more then.
                 Err(_) if self.model.is_some() => return Ok(self.vanished(false)),
@@ -215,28 +223,56 @@ impl<'a> Waiting<'a> {
         }
     }
 
+    fn waits_for_another(&mut self, elsewhere: Elsewhere) {
+        if self.elsewhere.is_none() && !self.options.quiet {
+            eprintln!("merge-ctl: {}", elsewhere.clause());
+        }
+        self.elsewhere = Some(elsewhere);
+    }
+
     fn waits_for_somebody(&mut self, pending: Pending) -> Over {
         // What was seen of a merge that was taken down says less than what is known of it now.
         self.model = None;
-        let Pending { dm_name, label, snapshot, owner, state, sentence, next } = pending;
+        let Pending { dm_name, label, snapshot, owner, state, sentence, next, exit } = pending;
         let subject = Subject { dm_name, label, snapshot, owner: Some(owner), state };
-        Over { exit: Exit::StillMerging, subject: Some(subject), sentence, next }
+        Over { exit, subject: Some(subject), sentence, next }
     }
 
     /// Nothing is merged: there was nothing when we came, or it ended between two looks.
-    fn nothing_merges(&mut self, dm_name: String, label: String) -> Over {
+    fn nothing_merges(&mut self, dm_name: String, label: String) -> anyhow::Result<Over> {
         if let Some(model) = &self.model {
             // lvm2 takes a snapshot away only once it is merged.
             let by_lvm = model.identity.owner == Owner::Lvm;
-            return self.vanished(by_lvm);
+            return Ok(self.vanished(by_lvm));
+        }
+        if let Some(elsewhere) = self.elsewhere.take() {
+            return self.ended_elsewhere(elsewhere);
         }
         let subject = Subject { dm_name, label, snapshot: None, owner: None, state: "none" };
-        Over {
+        Ok(Over {
             exit: Exit::Done,
             subject: Some(subject),
             sentence: "No merge goes on, and none is to come.".to_owned(),
             next: String::new(),
-        }
+        })
+    }
+
+    /// An offline merge was there, and nobody has anything to do any more: it is done, or was undone
+    /// before it had begun.
+    fn ended_elsewhere(&self, elsewhere: Elsewhere) -> anyhow::Result<Over> {
+        let called_off = elsewhere.was_called_off(&Host::read(&self.control)?);
+        let (exit, state, sentence) = if called_off {
+            (Exit::Error, "none", "The merge was called off before anything was merged.")
+        } else {
+            (Exit::Done, State::Finished.name(), "All is merged, and nothing is left to do.")
+        };
+        let Elsewhere { origin: dm_name, origin_label: label, snapshot, owner, .. } = elsewhere;
+        Ok(Over {
+            exit,
+            subject: Some(Subject { dm_name, label, snapshot, owner: Some(owner), state }),
+            sentence: sentence.to_owned(),
+            next: String::new(),
+        })
     }
 
     /// A merge was there and is not any more. Where it is not known to be `finished`, the exceptions
@@ -280,11 +316,16 @@ impl<'a> Waiting<'a> {
                     owner: None,
                     state: "unknown",
                 }),
-                sentence: match self.announced_by {
-                    Some(pid) => format!(
+                sentence: match (&self.elsewhere, self.announced_by) {
+                    (Some(elsewhere), _) => {
+                        format!("Not done after {waited}: {}.", elsewhere.clause())
+                    }
+                    (None, Some(pid)) => format!(
                         "Not begun after {waited}: merge-ctl, process {pid}, waits for a quiet moment."
                     ),
-                    None => format!("Another merge-ctl was at work on it for all of {waited}."),
+                    (None, None) => {
+                        format!("Another merge-ctl was at work on it for all of {waited}.")
+                    }
                 },
                 next: String::new(),
             },

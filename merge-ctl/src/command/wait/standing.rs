@@ -8,8 +8,12 @@ use merge_ctl::dm::{Control, Device, Host};
 use merge_ctl::harmless::argument;
 use merge_ctl::lvm::lvm2::{Lvm, LvmError, Volume};
 use merge_ctl::lvm::names::VolumeName;
-use merge_ctl::merge::journal::{Journal, driver, intent};
+use merge_ctl::merge::journal::{Journal, Phase, driver, intent};
 use merge_ctl::sample::Owner;
+use merge_ctl::state::State;
+
+use super::super::elsewhere::{self, Elsewhere};
+use crate::exit::Exit;
 
 /// How a volume stands.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub(super) enum Standing {
     Merging(Host, String),
     /// Another merge-ctl is about to begin or to finish it.
     Driven,
+    /// Another process merges it offline.
+    Offline(Elsewhere),
     /// Another merge-ctl, this process, waits for the moment to begin it.
     Announced(u32),
     /// It is to be merged, and nothing happens until somebody acts.
@@ -47,6 +53,8 @@ pub(super) struct Pending {
     pub(super) sentence: String,
     /// What ends it.
     pub(super) next: String,
+    /// The exit status of who waits for it.
+    pub(super) exit: Exit,
 }
 
 /// How the volume of a name stands.
@@ -64,6 +72,9 @@ pub(super) fn look(control: &Control, given: &str) -> anyhow::Result<Standing> {
     if let Some(origin) = merging {
         let origin = origin.info.name.clone();
         return Ok(Standing::Merging(host, origin));
+    }
+    if let Some(elsewhere) = elsewhere::of(&host, given) {
+        return Ok(Standing::Offline(elsewhere));
     }
     match resolved {
         Ok(device) => not_merging(origin_meant(&host, device)),
@@ -111,11 +122,21 @@ fn not_active(reading: Option<String>, error: ResolveError) -> anyhow::Result<St
         Err(LvmError::Missing) => Err(error.into()),
         Err(failed) => Err(failed.into()),
         Ok(volumes) => match merge_in(&volumes, &volume) {
-            Some(pending) => Ok(Standing::Pending(pending)),
-            None if find(&volumes, &volume).is_some() => Ok(nothing(&name, volume.to_string())),
-            None => Err(error.into()),
+            Some(pending) => Ok(driven_or(pending)),
+            None => match find(&volumes, &volume) {
+                // It is down, and LVM is still to be told of the merge.
+                Some(named) if is_driven(named) => Ok(Standing::Driven),
+                Some(_) => Ok(nothing(&name, volume.to_string())),
+                None => Err(error.into()),
+            },
         },
     }
+}
+
+/// Whether another merge-ctl is at work on a volume, or on the origin of a snapshot.
+fn is_driven(volume: &Volume) -> bool {
+    let origin = if volume.origin.is_empty() { &volume.lv } else { &volume.origin };
+    driver::driver_of(&VolumeName::new(&volume.vg, origin).to_dm()).is_some()
 }
 
 /// What a journal says of an origin by that name.
@@ -125,13 +146,23 @@ fn journalled(origin: &str) -> anyhow::Result<Option<Standing>> {
         return Ok(Some(Standing::Driven));
     }
     let label = journal.record().origin.name.clone();
+    let (state, exit, sentence) = match &journal.record().phase {
+        Phase::Failed { why } => {
+            (State::Failed.name(), Exit::Failed, format!("The merge has failed: {why}."))
+        }
+        _ => (
+            "interrupted",
+            Exit::StillMerging,
+            "A merge was begun, and neither the kernel nor a merge-ctl works on it now.".to_owned(),
+        ),
+    };
     Ok(Some(Standing::Pending(Pending {
         dm_name: origin.to_owned(),
         snapshot: journal.record().snapshot.as_ref().map(|snapshot| snapshot.device.name.clone()),
         owner: Owner::DeviceMapper,
-        state: "interrupted",
-        sentence: "A merge was begun, and neither the kernel nor a merge-ctl works on it now."
-            .to_owned(),
+        state,
+        exit,
+        sentence,
         next: format!("Go on with it: merge-ctl resume {}", argument(&label)),
         label,
     })))
@@ -139,7 +170,18 @@ fn journalled(origin: &str) -> anyhow::Result<Option<Standing>> {
 
 /// What LVM has recorded for a volume.
 fn recorded(volume: &VolumeName) -> anyhow::Result<Option<Standing>> {
-    Ok(merge_in(&Lvm::find()?.volumes()?, volume).map(Standing::Pending))
+    if driver::driver_of(&volume.to_dm()).is_some() {
+        return Ok(Some(Standing::Driven));
+    }
+    Ok(merge_in(&Lvm::find()?.volumes()?, volume).map(driven_or))
+}
+
+/// What LVM has on record waits for nobody while another merge-ctl is at work on it.
+fn driven_or(pending: Pending) -> Standing {
+    match driver::driver_of(&pending.dm_name) {
+        Some(_) => Standing::Driven,
+        None => Standing::Pending(pending),
+    }
 }
 
 fn find<'a>(volumes: &'a [Volume], name: &VolumeName) -> Option<&'a Volume> {
@@ -187,6 +229,7 @@ fn merge_in(volumes: &[Volume], name: &VolumeName) -> Option<Pending> {
         state,
         sentence: sentence.to_owned(),
         next,
+        exit: Exit::StillMerging,
         label,
     })
 }

@@ -1,11 +1,14 @@
 //! What an offline merge must know of a volume before the volume is taken down: where its data and
-//! its exceptions lie. Only a volume that is active tells.
+//! its exceptions lie. Of a volume that is active the kernel tells; of one that is not, LVM's metadata
+//! ([`super::layout`]).
 
 use std::io;
 
+use super::layout::{self, Disk};
 use super::{Names, StepError, Unfit};
-use crate::dm::{Device, DiskIdentity, Host, SnapshotArgs, Table};
-use crate::lvm::lvm2::Segment;
+use crate::dm::{Device, DiskIdentity, Host, SnapshotArgs, Table, nodes};
+use crate::harmless;
+use crate::lvm::lvm2::{GroupDisk, Part, Segment};
 use crate::lvm::names::{Layer, VolumeName, VolumeUuid};
 use crate::sample::Owner;
 use crate::units::DeviceNumber;
@@ -75,6 +78,16 @@ impl Captured {
         segments: &[Segment],
     ) -> Result<Self, StepError> {
         let (real, cow) = (layer(host, args.real.number())?, layer(host, args.cow.number())?);
+        Self::over(names, found_active, real, cow, segments)
+    }
+
+    fn over(
+        names: Names,
+        found_active: bool,
+        real: Below,
+        cow: Below,
+        segments: &[Segment],
+    ) -> Result<Self, StepError> {
         let mut disks = Vec::new();
         for dev in real.table.devices().into_iter().chain(cow.table.devices()) {
             if disks.iter().all(|(known, _)| *known != dev) {
@@ -87,6 +100,38 @@ impl Captured {
             return Err(Unfit::NoSegments.into());
         }
         Ok(captured)
+    }
+
+    /// From what LVM's metadata says of the group, for volumes that are not active.
+    ///
+    /// # Errors
+    /// [`Unfit`] where the volume does not simply lie on disks, or what is said of it does not add up;
+    /// from sysfs.
+    pub fn on_record(
+        host: &Host,
+        names: Names,
+        parts: &[Part],
+        disks: &[GroupDisk],
+        segments: &[Segment],
+    ) -> Result<Self, StepError> {
+        let known = disks.iter().map(known_disk).collect::<Result<Vec<_>, _>>()?;
+        let real = below(&names, &names.origin, Layer::Real, parts, &known)?;
+        let cow = below(&names, &names.snapshot, Layer::Cow, parts, &known)?;
+        if let Some(below) = [&real, &cow].into_iter().find(|it| is_over_lvm(host, &it.table)) {
+            return Err(Unfit::NotPlain(below.label()).into());
+        }
+        Self::over(names, false, real, cow, segments)
+    }
+
+    /// Devices of LVM's that are there of the origin or the snapshot.
+    pub fn active_in(&self, host: &Host) -> Vec<String> {
+        let ours = [&self.real.uuid, &self.cow.uuid];
+        let is_ours = |uuid: &str| {
+            VolumeUuid::parse(uuid)
+                .is_some_and(|uuid| ours.iter().any(|it| (&it.vg, &it.lv) == (&uuid.vg, &uuid.lv)))
+        };
+        let active = host.devices.iter().filter(|device| is_ours(&device.info.uuid));
+        active.map(|device| device.info.name.clone()).collect()
     }
 
     /// Those of a group's segments that are the origin's or the snapshot's, in order.
@@ -112,6 +157,35 @@ fn identity(dev: DeviceNumber) -> Result<DiskIdentity, StepError> {
         .map_err(|source| StepError::Io { what: format!("cannot identify the disk {dev}"), source })
 }
 
+fn known_disk(disk: &GroupDisk) -> Result<Disk, StepError> {
+    let path = disk.path.clone();
+    let cannot = |source| StepError::Io {
+        what: format!("cannot find the disk {}", harmless::path(&path)),
+        source,
+    };
+    let dev = nodes::block_device_of(&path).map_err(cannot)?;
+    let dev = dev.ok_or_else(|| cannot(io::ErrorKind::NotFound.into()))?;
+    let size = identity(dev)?.size;
+    Ok(Disk { path, dev, data_start: disk.data_start, size })
+}
+
+fn below(
+    names: &Names,
+    volume: &str,
+    layer: Layer,
+    parts: &[Part],
+    disks: &[Disk],
+) -> Result<Below, StepError> {
+    let own: Vec<_> = parts.iter().filter(|part| part.name == volume).collect();
+    let first = own.first().ok_or(Unfit::NoSegments)?;
+    let plain = |id: &str| id.chars().filter(|letter| *letter != '-').collect::<String>();
+    let uuid =
+        VolumeUuid { vg: plain(&first.group), lv: plain(&first.volume), layer: layer.clone() };
+    let name = VolumeName { layer, ..VolumeName::new(&names.vg, volume) };
+    let table = layout::table(&name.to_string(), &own, disks)?;
+    Ok(Below { name: name.to_dm(), uuid, table })
+}
+
 fn layer(host: &Host, dev: Option<DeviceNumber>) -> Result<Below, StepError> {
     let device = dev.and_then(|dev| host.by_dev(dev)).ok_or_else(|| StepError::Io {
         what: "the devices below the snapshot are not there".to_owned(),
@@ -120,15 +194,18 @@ fn layer(host: &Host, dev: Option<DeviceNumber>) -> Result<Below, StepError> {
     let uuid = VolumeUuid::parse(&device.info.uuid).ok_or_else(|| unfit(device))?;
     let is_plain =
         |line: &crate::dm::TableLine| ["linear", "striped"].contains(&line.target.kind());
-    let over_lvm = |dev: DeviceNumber| host.by_dev(dev).is_some_and(|it| it.owner() == Owner::Lvm);
-    let devices = device.table.devices();
     if !device.table.0.iter().all(is_plain)
-        || devices.is_empty()
-        || devices.into_iter().any(over_lvm)
+        || device.table.devices().is_empty()
+        || is_over_lvm(host, &device.table)
     {
         return Err(unfit(device));
     }
     Ok(Below { name: device.info.name.clone(), uuid, table: device.table.clone() })
+}
+
+fn is_over_lvm(host: &Host, table: &Table) -> bool {
+    let is_lvm = |dev: DeviceNumber| host.by_dev(dev).is_some_and(|it| it.owner() == Owner::Lvm);
+    table.devices().into_iter().any(is_lvm)
 }
 
 fn unfit(device: &Device) -> StepError {

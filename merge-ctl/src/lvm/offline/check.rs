@@ -32,6 +32,9 @@ pub enum Unfit {
         printable(.0)
     )]
     NotPlain(String),
+    /// LVM's metadata says of its places what cannot be.
+    #[error("what LVM's metadata says of where it lies does not add up: {}", printable(.0))]
+    Layout(String),
     /// Deactivated, and yet there.
     #[error("lvm2 says that it has deactivated it, and its devices are still there")]
     StillActive,

@@ -32,13 +32,21 @@ pub struct LvmHands<'a> {
     lvm: Lvm,
     captured: Captured,
     lock: Option<GroupLock>,
+    lock_patience: Duration,
     nudged: Option<Instant>,
 }
 
 impl<'a> LvmHands<'a> {
     /// Ready for the first step.
     pub fn new(control: &'a Control, lvm: Lvm, captured: Captured) -> Self {
-        Self { control, lvm, captured, lock: None, nudged: None }
+        Self { control, lvm, captured, lock: None, lock_patience: PATIENCE, nudged: None }
+    }
+
+    /// The same, waiting no longer than this for LVM's lock.
+    #[must_use]
+    pub fn with_lock_patience(mut self, patience: Duration) -> Self {
+        self.lock_patience = self.lock_patience.min(patience);
+        self
     }
 
     /// A private device, open.
@@ -79,14 +87,7 @@ impl<'a> LvmHands<'a> {
     }
 
     fn active(&self) -> Result<Vec<String>, StepError> {
-        let host = Host::read(self.control)?;
-        let ours = [&self.captured.real.uuid, &self.captured.cow.uuid];
-        let is_ours = |uuid: &str| {
-            VolumeUuid::parse(uuid)
-                .is_some_and(|uuid| ours.iter().any(|it| (&it.vg, &it.lv) == (&uuid.vg, &uuid.lv)))
-        };
-        let active = host.devices.iter().filter(|device| is_ours(&device.info.uuid));
-        Ok(active.map(|device| device.info.name.clone()).collect())
+        Ok(self.captured.active_in(&Host::read(self.control)?))
     }
 
     /// The origin's device, where it has one.
@@ -140,9 +141,11 @@ impl Hands for LvmHands<'_> {
     fn lock(&mut self) -> Result<(), StepError> {
         let directory = self.lvm.lock_directory()?;
         let vg = &self.captured.names.vg;
-        let lock = GroupLock::take(&directory, vg, PATIENCE).map_err(|source| StepError::Io {
-            what: format!("{}/V_{vg} cannot be locked", harmless::path(&directory)),
-            source,
+        let lock = GroupLock::take(&directory, vg, self.lock_patience).map_err(|source| {
+            StepError::Io {
+                what: format!("{}/V_{vg} cannot be locked", harmless::path(&directory)),
+                source,
+            }
         })?;
         self.lock = Some(lock);
         Ok(())

@@ -13,6 +13,7 @@
 pub mod captured;
 mod check;
 pub mod hands;
+pub mod layout;
 pub mod leftovers;
 #[cfg(test)]
 mod tests;
@@ -261,6 +262,15 @@ pub fn prepare<H: Hands>(hands: &mut H) -> Result<H::Devices, Halt> {
     hold_recorded(hands).map_err(|(step, why)| leave_recorded(hands, step, why))
 }
 
+/// From a volume that is not active, and whose merge LVM has on record, to devices that the engine may
+/// copy with. It is not active afterwards either, so all that is left to do at the end is [`abandon`].
+///
+/// # Errors
+/// [`Halt`]: everything is as it was.
+pub fn prepare_recorded<H: Hands>(hands: &mut H) -> Result<H::Devices, Halt> {
+    hold_recorded(hands).map_err(|(step, why)| leave_recorded(hands, step, why))
+}
+
 /// What comes once LVM has the merge on record.
 fn hold_recorded<H: Hands>(hands: &mut H) -> Result<H::Devices, (Step, StepError)> {
     hands.flush().map_err(|why| (Step::Flush, why))?;
@@ -303,7 +313,8 @@ fn leave_recorded<H: Hands>(hands: &mut H, step: Step, why: StepError) -> Halt {
     Halt { step, standing, why }
 }
 
-/// Gives everything back after the engine was stopped, or has failed.
+/// Gives everything back after the engine was stopped, or has failed, or where somebody else activates
+/// the volume.
 ///
 /// # Errors
 /// [`Halt`] where a private device is still there. The lock is kept then, until this process ends.

@@ -254,6 +254,45 @@ fn who_activates_it_meanwhile_is_noticed_or_kept_out() {
 }
 
 #[test]
+fn a_merge_on_record_is_taken_up_and_given_back_without_an_activation() {
+    let mut ended_early = 0;
+    for at in 0..6 {
+        for fault in [Fault::Before, Fault::After] {
+            let mut fake = Fake::new(false);
+            (fake.active, fake.recorded, fake.fault) = (false, true, Some((at, fault)));
+            let halt = match prepare_recorded(&mut fake) {
+                Ok(()) => {
+                    assert!(fake.flushed && fake.locked && fake.held, "{at}");
+                    abandon(&mut fake).err()
+                }
+                Err(halt) => Some(halt),
+            };
+            assert!(!fake.active && fake.recorded && !fake.dropped, "{at} {fault:?}");
+            let Some(halt) = halt else {
+                assert!(!fake.locked && !fake.held);
+                continue;
+            };
+            ended_early += 1;
+            assert_eq!(halt.standing, Standing::Recorded);
+            assert_eq!(fake.locked, halt.step == Step::LetGo, "{at} {fault:?}");
+        }
+    }
+    assert_eq!(ended_early, 10, "flush, lock, look, hold and let go");
+}
+
+#[test]
+fn nothing_is_taken_up_that_is_not_on_record_or_is_active() {
+    let mut fake = Fake::new(false);
+    (fake.active, fake.recorded) = (false, false);
+    let halt = prepare_recorded(&mut fake).unwrap_err();
+    assert!(matches!(halt.why, StepError::Unfit(Unfit::NotRecorded)), "{halt:?}");
+    (fake.active, fake.recorded) = (true, true);
+    let halt = prepare_recorded(&mut fake).unwrap_err();
+    assert_eq!((halt.step, halt.standing), (Step::Look, Standing::Merging));
+    assert!(!fake.locked && !fake.held);
+}
+
+#[test]
 fn a_volume_that_was_moved_meanwhile_is_not_copied() {
     let mut fake = Fake::new(true);
     fake.moved = true;

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::pid_lock::{self, PidLock};
 
@@ -77,6 +77,13 @@ impl Driver {
 /// The process that drives the merge into an origin; nothing where none does, or none can be seen.
 pub fn driver_of(origin: &str) -> Option<u32> {
     pid_lock::holder(&path_of(origin))
+}
+
+/// When that process, or the last one, began to drive, in seconds since 1970, UTC.
+pub fn since(origin: &str) -> Option<u64> {
+    // Whoever takes the lock writes its number into the file.
+    let written = std::fs::metadata(path_of(origin)).and_then(|file| file.modified()).ok()?;
+    Some(written.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
 fn path_of(origin: &str) -> PathBuf {

@@ -68,8 +68,10 @@ pub enum StoreView {
     New,
     /// It says of itself that it is not valid.
     Invalid,
-    /// It cannot be right, or cannot be read, for this reason.
+    /// It cannot be right, for this reason.
     Damaged(String),
+    /// It cannot be read to its end, for this reason.
+    Unreadable(String),
     /// Exceptions that the kernel has are missing.
     Behind {
         /// Metadata and data on the device, as the status line counts them.

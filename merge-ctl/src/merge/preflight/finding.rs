@@ -74,6 +74,8 @@ codes! {
     NearlyFull = "nearly-full",
     /// The COW device does not hold the exceptions that the kernel has in memory.
     StoreDamaged = "store-damaged",
+    /// The exceptions cannot be read from the COW device.
+    StoreUnreadable = "store-unreadable",
     /// How much there is to merge.
     Fill = "fill",
     /// There is nothing to merge.

@@ -93,6 +93,7 @@ fn on_disk(device: &Device, cow: &str, view: &StoreView) -> Option<Finding> {
         StoreView::New => "holds no exception store (zeroes where its header should be)".to_owned(),
         StoreView::Invalid => "holds an exception store that is marked invalid".to_owned(),
         StoreView::Damaged(why) => format!("holds an exception store that cannot be right: {why}"),
+        StoreView::Unreadable(why) => return Some(unreadable(device, cow, why)),
         StoreView::Behind { on_disk, in_kernel } => format!(
             "holds {} of the {} that the kernel counts",
             human::bytes(on_disk.bytes()),
@@ -112,6 +113,23 @@ fn on_disk(device: &Device, cow: &str, view: &StoreView) -> Option<Finding> {
              try again when it is quiet."
         ),
     ))
+}
+
+/// The kernel would come upon the same place, in mid-merge, and give up there.
+fn unreadable(device: &Device, cow: &str, why: &str) -> Finding {
+    let label = device.label();
+    Finding::stop(
+        Code::StoreUnreadable,
+        format!(
+            "The exceptions of {label} cannot be read to their end from {cow}, its COW device: {why}. \
+             A merge reads them from there, and would fail in the middle."
+        ),
+        format!(
+            "The kernel still knows the exceptions: copy what you need from {label} elsewhere while \
+             it is active. Or, with both taken down, copy the COW device to a sound disk, and merge \
+             from there if nothing of it was lost."
+        ),
+    )
 }
 
 fn fill(device: &Device, usage: &Usage) -> Vec<Finding> {

@@ -439,4 +439,6 @@ fn a_store_that_lacks_what_the_kernel_has_stops_the_merge() {
         let [only] = &stops(view.clone())[..] else { panic!("{view:?}") };
         assert!(only.contains("cow") && only.contains("do not deactivate"), "{only}");
     }
+    let [only] = &stops(StoreView::Unreadable("I/O error".into()))[..] else { panic!() };
+    assert!(only.contains("cow") && only.contains("I/O error"), "{only}");
 }

@@ -185,10 +185,19 @@ fn unmerged(model: &Model) -> Vec<String> {
 }
 
 fn not_finished(model: &Model) -> Finding {
-    let sentence = format!("All is merged; {} is being given back.", model.identity.origin_label);
+    let origin = &model.identity.origin_label;
+    let scheduled = model.identity.offline.is_some_and(|terms| terms.scheduled);
+    let (sentence, advice) = if scheduled {
+        (
+            format!("All is merged; {origin} is not active, as it was."),
+            format!("LVM drops the snapshot once it is: lvchange -ay {}", argument(origin)),
+        )
+    } else {
+        (format!("All is merged; {origin} is being given back."), "Wait a moment.".to_owned())
+    };
     Finding::new(Cause::NotFinished, sentence)
         .with("left_bytes", Value::Bytes(0))
-        .advise(vec!["Wait a moment.".to_owned()])
+        .advise(vec![advice])
 }
 
 fn finished(model: &Model) -> Finding {

@@ -69,6 +69,7 @@ fn identity(probes: bool) -> MergeIdentity {
         cow_label: String::new(),
         owner: Owner::DeviceMapper,
         finished_here: true,
+        driven_by: None,
         chunk_size: ChunkSize::from_sectors(CHUNK_SECTORS as u32).unwrap(),
         size: Sectors(CHUNK_SECTORS << 24),
         siblings: Vec::new(),

@@ -131,14 +131,24 @@ fn a_standstill_is_a_stall_in_its_stage() {
 fn exceptions_that_can_be_read_are_progress_while_they_are_read() {
     let reading = |at_s, read| {
         at(at_s, Stage::Reading, |facts| {
-            facts.reading = Reading::default();
-            facts.read_exceptions = read;
+            facts.reading = Reading { walked_exceptions: read, ..Reading::default() };
         })
     };
     let model = first(false).next(&reading(4, 1_000)).next(&reading(8, 2_000));
     assert_eq!(model.state, State::Merging);
     let model = model.next(&reading(14, 2_000));
     assert_eq!(model.stalls[0].cause, StallCause::Stage(Stage::Reading));
+}
+
+/// The next part of what does not fit into memory is read in the midst of copying.
+#[test]
+fn exceptions_that_are_walked_again_are_progress_too() {
+    let copying =
+        |at_s, walked| at(at_s, Stage::Copying, |facts| facts.reading.walked_exceptions = walked);
+    let model = first(false).next(&copying(4, 1_000)).next(&copying(8, 2_000));
+    assert_eq!(model.state, State::Merging);
+    let model = model.next(&copying(14, 2_000));
+    assert_eq!(model.stalls[0].cause, StallCause::Stage(Stage::Copying));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::scene::{Scene, guards_of, kill};
 use super::stepper::{Progress, Step, Stepper};
-use super::{KILLS, kills, random, tell};
+use super::{is_thorough, random, tell};
 
 /// What an undisturbed start does, in order.
 fn all_steps(scene: &Scene) -> Vec<Step> {
@@ -32,7 +32,7 @@ fn start(scene: &Scene) -> Stepper {
 /// is suspended.
 fn places(steps: &[Step]) -> Vec<usize> {
     let all = 0..steps.len();
-    if kills() > KILLS {
+    if is_thorough() {
         return all.collect();
     }
     let mut seen = BTreeSet::new();
@@ -86,7 +86,7 @@ fn crash_a_guard_brings_back_what_is_suspended_and_resume_what_no_guard_does() {
     );
     let (mut longest, mut with_guard, mut without) = (Duration::ZERO, 0, 0);
     for at in places(&steps) {
-        let both = kills() > KILLS;
+        let both = is_thorough();
         for kill_guard in [false, true] {
             // In a short run one of the two, but both where something is suspended.
             let wanted = both

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::testbed::{BLOCK, SECTOR, Testbed, dmsetup};
 use super::inject::Break;
-use super::{fails_unseen, recovers, scattered};
+use super::{fails, fails_unseen, recovers, scattered};
 
 /// What the kernel makes of a suspend and resume after the merge has failed, the devices sound
 /// again: the content of the device below, once the kernel has come to rest.
@@ -66,14 +66,15 @@ fn a_resume_after_a_failed_commit_overwrites_the_first_chunk_and_the_safe_path_d
     assert!(bed.image("real")[..chunk] == promised[..chunk]);
 }
 
-/// A merge with three areas of metadata, of which the second cannot be read back.
+/// A merge with three areas of metadata, of which the second cannot be read back: it breaks while the
+/// runs of the last are merged.
 fn metadata_fails(name: &str) -> (Testbed, Vec<u8>) {
     let bed = Testbed::new(name, 16, 8);
-    bed.write_snapshot(7..7 + 2 * AREA + 40, 3);
+    bed.write_snapshot((7..7 + 2 * AREA).chain((0..40).map(|i| 800 + i * 11)), 3);
     let promised = bed.image("snap");
     // Area 1 lies behind the first area and its data.
     let sectors = (AREA + 2) * 8..(AREA + 3) * 8;
-    fails_unseen(&bed, &Break::All { device: "cow", sectors });
+    fails(&bed, &Break::All { device: "cow", sectors }, "metadata-read-cow", "cow");
     bed.slow_down(0);
     (bed, promised)
 }

@@ -42,6 +42,18 @@ impl Image {
         self.now.len()
     }
 
+    /// All that a read gives.
+    pub(super) fn content(&self) -> &[u8] {
+        &self.now
+    }
+
+    /// Puts back what was there, durably.
+    pub(super) fn put_back(&mut self, content: &[u8]) {
+        self.cache.clear();
+        self.now.copy_from_slice(content);
+        self.medium.copy_from_slice(content);
+    }
+
     /// What is at a place; none where that is not on the disk.
     pub(super) fn read(&self, place: Range<usize>) -> Option<&[u8]> {
         self.now.get(place)

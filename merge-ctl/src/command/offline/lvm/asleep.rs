@@ -6,12 +6,17 @@ use std::process::ExitCode;
 use merge_ctl::dm::{Control, Host, resolve};
 use merge_ctl::harmless::{argument, printable};
 use merge_ctl::lvm::lvm2::{Lvm, Volume};
-use merge_ctl::lvm::names::{Layer, VolumeName};
+use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::lvm::offline::{Names, leftovers};
+use merge_ctl::merge::journal::Driver;
+use merge_ctl::merge::journal::driver::driver_of;
 use merge_ctl::merge::preflight::gather::lvm_view;
 use merge_ctl::merge::preflight::{Obstacle, Refusal, facts::LvmView};
+use merge_ctl::output::dry_run::DryRun;
 
-use super::{Agreed, agree, merge, words};
+use super::super::follow::Whose;
+use super::super::{dry_run, engine};
+use super::{Agreed, agree, dm_name, merge, words};
 use crate::cli::Start;
 use crate::command::{plans, terminal};
 use crate::exit::{self, Exit};
@@ -25,24 +30,32 @@ pub(in crate::command::offline) async fn run_asleep(
     control: &Control,
     options: &Start,
 ) -> anyhow::Result<Option<ExitCode>> {
-    if !options.offline.dry_run {
-        for name in leftovers::clean(control)? {
-            let name = printable(&name);
-            terminal::tell(&format!("removed {name}, which a killed offline merge had left"));
-        }
-    }
+    clean_leftovers(control, options)?;
     let [given] = &options.snapshots[..] else { return Ok(None) };
     let Some(names) = sleeping(&Host::read(control)?, given)? else { return Ok(None) };
     if options.offline.dry_run {
-        crate::command::offline::for_people(options)?;
-        println!("{}", words::dry_run_asleep(&names));
+        let run = DryRun {
+            origin: &dm_name(&names),
+            origin_label: &names.origin(),
+            snapshot: Some(&names.snapshot()),
+            owner: "lvm",
+            devices: None,
+            terms: Whose::Lvm.terms(&engine(options)),
+            counted: None,
+            steps: &words::steps_asleep(&names),
+            notes: &[],
+        };
+        dry_run::print(&run, &words::dry_run_asleep(&names), options)?;
         return Ok(Some(Exit::Done.into()));
     }
+    let driver = Driver::take(&dm_name(&names))?;
     terminal::tell(&words::woken(&names));
     let lvm = Lvm::find()?;
     lvm.activate(&names.vg, &names.origin)?;
     match awake(control, options, &lvm) {
-        Ok(Agreed::Yes(captured)) => merge(control, lvm, *captured, options).await.map(Some),
+        Ok(Agreed::Yes(captured)) => {
+            merge(control, lvm, *captured, options, driver).await.map(Some)
+        }
         Ok(Agreed::No(exit)) => {
             lvm.deactivate(&names.vg, &names.origin)?;
             Ok(Some(exit.into()))
@@ -54,6 +67,18 @@ pub(in crate::command::offline) async fn run_asleep(
             Err(error)
         }
     }
+}
+
+/// Removes what a killed run has left behind.
+pub(super) fn clean_leftovers(control: &Control, options: &Start) -> anyhow::Result<()> {
+    if options.offline.dry_run {
+        return Ok(());
+    }
+    for name in leftovers::clean(control)? {
+        let name = printable(&name);
+        terminal::tell(&format!("removed {name}, which a killed offline merge had left"));
+    }
+    Ok(())
 }
 
 /// The same as of one that was active.
@@ -82,31 +107,27 @@ fn sleeping(host: &Host, given: &str) -> Result<Option<Names>, Refusal> {
     if is_up(host, &names) {
         return Ok(None);
     }
-    if is_in_other_hands(host, &names) {
-        return Err(busy(&names));
+    if let Some(pid) = driver_of(&dm_name(&names)) {
+        return Err(busy(&names, pid));
     }
     judge(volume, names)
 }
 
 fn is_up(host: &Host, names: &Names) -> bool {
-    host.by_name(&VolumeName::new(&names.vg, &names.origin).to_dm()).is_some()
+    host.by_name(&dm_name(names)).is_some()
 }
 
-/// Whether private devices stand in for the volume's own: they go with the process that made them.
-fn is_in_other_hands(host: &Host, names: &Names) -> bool {
-    let real = VolumeName { layer: Layer::Real, ..VolumeName::new(&names.vg, &names.origin) };
-    host.by_name(&real.to_dm()).is_some_and(|it| it.info.uuid.starts_with(leftovers::UUID_PREFIX))
-}
-
-fn busy(names: &Names) -> Refusal {
-    let (origin, snapshot) = (names.origin(), names.snapshot());
+/// Another process is about to merge it, or about to bring it up again.
+fn busy(names: &Names, pid: u32) -> Refusal {
+    let origin = names.origin();
     Refusal {
         obstacle: Obstacle::AlreadyMerging,
-        reason: format!("Another merge-ctl merges {snapshot} into {origin} offline right now."),
-        way_out: format!(
-            "Let it end, or stop it (Ctrl-C, kill -INT). To wait for it: lvchange -ay {}",
-            argument(&origin)
+        reason: format!(
+            "{} is being merged offline into {} by process {pid}.",
+            printable(&names.snapshot()),
+            printable(&origin)
         ),
+        way_out: format!("To wait for it: merge-ctl wait {}.", argument(&origin)),
     }
 }
 
@@ -119,7 +140,11 @@ fn judge(volume: &Volume, names: Names) -> Result<Option<Names>, Refusal> {
                 "LVM has the merge of {snapshot} on record already, and {origin} is not active: the \
                  kernel merges what is left once it is."
             ),
-            way_out: format!("lvchange -ay {}", argument(&origin)),
+            way_out: format!(
+                "Let it: lvchange -ay {volume}. Or merge it offline first: \
+                 merge-ctl start --offline --scheduled {volume}",
+                volume = argument(&origin)
+            ),
         });
     }
     Ok(volume.is_thick_snapshot().then_some(names))
@@ -142,6 +167,7 @@ mod tests {
         assert_eq!(judge(&volume("swi---s---"), names.clone()), Ok(Some(names.clone())));
         assert_eq!(judge(&volume("Vwi---tz-k"), names.clone()), Ok(None));
         let refusal = judge(&volume("Swi---s---"), names).unwrap_err();
-        assert_eq!(refusal.way_out, "lvchange -ay vg/data");
+        assert!(refusal.way_out.contains("lvchange -ay vg/data"), "{}", refusal.way_out);
+        assert!(refusal.way_out.ends_with("--offline --scheduled vg/data"), "{}", refusal.way_out);
     }
 }

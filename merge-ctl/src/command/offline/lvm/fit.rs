@@ -75,7 +75,7 @@ fn unused(control: &Control, device: &Device) -> anyhow::Result<()> {
 }
 
 /// Other snapshots see the origin's old data through it: what is copied behind it would change them.
-fn alone(volumes: &[Volume], names: &Names) -> Result<(), Refusal> {
+pub(super) fn alone(volumes: &[Volume], names: &Names) -> Result<(), Refusal> {
     let is_other =
         |it: &&Volume| it.vg == names.vg && it.origin == names.origin && it.lv != names.snapshot;
     let others: Vec<_> =
@@ -92,7 +92,7 @@ fn alone(volumes: &[Volume], names: &Names) -> Result<(), Refusal> {
 }
 
 /// Our lock keeps others out on this host only.
-fn here(volumes: &[Volume], names: &Names) -> Result<(), Refusal> {
+pub(super) fn here(volumes: &[Volume], names: &Names) -> Result<(), Refusal> {
     if !volumes.iter().any(|it| it.vg == names.vg && it.is_in_shared_group()) {
         return Ok(());
     }

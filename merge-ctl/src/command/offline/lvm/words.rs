@@ -6,8 +6,9 @@ use merge_ctl::harmless::{self, argument, printable};
 use merge_ctl::human;
 use merge_ctl::lvm::offline::captured::Captured;
 use merge_ctl::lvm::offline::{Halt, Names, Standing, Step};
-use merge_ctl::merge::preflight::Plan;
 
+use super::super::census::Census;
+use super::super::dry_run;
 use crate::exit::Exit;
 
 /// What it costs others, before it begins.
@@ -31,6 +32,30 @@ pub(super) fn woken(names: &Names) -> String {
 pub(super) fn done(names: &Names) -> String {
     let (origin, snapshot) = (printable(&names.origin()), printable(&names.snapshot()));
     format!("LVM has dropped {snapshot}; {origin} is an ordinary volume again")
+}
+
+/// What a merge on record costs others.
+pub(super) fn taken_up(names: &Names) -> String {
+    let (snapshot, origin, vg) =
+        (printable(&names.snapshot()), printable(&names.origin()), printable(&names.vg));
+    format!(
+        "offline: {snapshot} is merged into {origin} before it is activated; commands that change {vg}, or \
+         activate a volume of it, wait meanwhile"
+    )
+}
+
+/// There is nothing to do.
+pub(super) fn nothing_on_record(origin: &str) -> String {
+    format!("LVM has no merge into {} on record: nothing is to be done", printable(origin))
+}
+
+/// A merge on record is merged, and the volume is not active.
+pub(super) fn emptied(names: &Names) -> String {
+    let (origin, snapshot) = (printable(&names.origin()), printable(&names.snapshot()));
+    format!(
+        "all of {snapshot} is merged into {origin}, which is not active: its next activation finds nothing \
+         left to merge, and LVM drops {snapshot}"
+    )
 }
 
 /// Where the volume is now, and what to do.
@@ -80,43 +105,107 @@ pub(super) const fn exit(halt: &Halt) -> Exit {
     }
 }
 
-/// What would be done, step by step, with what a crash would leave.
-pub(super) fn dry_run(plan: &Plan<'_>, captured: &Captured, disks: &[PathBuf]) -> String {
+/// What would be done, in order; the tables of the private devices stand below their step.
+pub(super) fn steps(
+    captured: &Captured,
+    disks: &[PathBuf],
+    census: &Census,
+    verify: bool,
+) -> Vec<String> {
     let names = &captured.names;
     let (origin, snapshot) = (argument(&names.origin()), argument(&names.snapshot()));
     let disks: Vec<_> = disks.iter().map(|disk| harmless::path(disk)).collect();
     let (real, cow) = (printable(&captured.real.label()), printable(&captured.cow.label()));
-    let size = human::bytes(plan.to_merge.bytes());
+    let mut steps = vec![
+        format!("lvchange -an {origin}"),
+        format!(
+            "lvconvert --merge {snapshot}: LVM records the merge; from here on any activation, also \
+             after a crash, shows the merged content and merges what is left"
+        ),
+        format!("flush {}, so that no power cut forgets the record", disks.join(", ")),
+        format!(
+            "lock the volume group {} against changes and activations, and look at everything again",
+            printable(&names.vg)
+        ),
+        format!(
+            "make private devices over {real} and {cow}:{}{}",
+            table(&captured.real.table.to_string()),
+            table(&captured.cow.table.to_string()),
+        ),
+        format!("copy {census}"),
+    ];
+    if verify {
+        steps.push("read it back and compare it".to_owned());
+    }
+    let areas = human::counted(census.areas, "area");
+    steps.push(format!("flush, and clear {areas} of exceptions from the last to the first"));
+    steps.push("remove the private devices, unlock".to_owned());
+    steps.push(format!("lvchange -ay {origin}: LVM drops {snapshot}"));
+    steps
+}
+
+/// The steps of a merge that LVM has on record.
+pub(super) fn steps_recorded(captured: &Captured, disks: &[PathBuf]) -> Vec<String> {
+    let names = &captured.names;
+    let disks: Vec<_> = disks.iter().map(|disk| harmless::path(disk)).collect();
+    let (real, cow) = (printable(&captured.real.label()), printable(&captured.cow.label()));
+    vec![
+        format!("flush {}, so that no power cut forgets the record", disks.join(", ")),
+        format!(
+            "lock the volume group {} against changes and activations, and look at everything again",
+            printable(&names.vg)
+        ),
+        format!(
+            "make private devices over {real} and {cow}, as LVM's metadata says where they lie:{}{}",
+            table(&captured.real.table.to_string()),
+            table(&captured.cow.table.to_string()),
+        ),
+        "copy, flush, and clear the exceptions from the last to the first".to_owned(),
+        format!("remove the private devices, unlock; {} stays inactive", argument(&names.origin())),
+    ]
+}
+
+/// The same for people.
+pub(super) fn dry_run_recorded(names: &Names, steps: &[String]) -> String {
+    let (origin, snapshot) = (argument(&names.origin()), argument(&names.snapshot()));
     format!(
-        "Nothing is changed now. To merge {snapshot} into {origin} offline:\n\
-         1. lvchange -an {origin}\n\
-         2. lvconvert --merge {snapshot}: LVM records the merge; from here on any activation, also \
-         after a crash, shows the merged content and merges what is left\n\
-         3. flush {}, so that no power cut forgets the record\n\
-         4. lock the volume group {} against changes and activations, and look at everything again\n\
-         5. make private devices over {real} and {cow}:\n{}{}\
-         6. copy {size}, flush, and clear the exceptions from the last to the first\n\
-         7. remove the private devices, unlock\n\
-         8. lvchange -ay {origin}: LVM drops {snapshot}\n{}",
-        disks.join(", "),
-        printable(&names.vg),
-        table(&captured.real.table.to_string()),
-        table(&captured.cow.table.to_string()),
-        plan.notes.iter().map(|note| format!("{note}\n")).collect::<String>(),
+        "Nothing is changed now. LVM has the merge of {snapshot} into {origin} on record. To merge it \
+         offline before {origin} is activated:\n{}",
+        dry_run::numbered(steps)
     )
 }
 
 fn table(text: &str) -> String {
-    text.lines().map(|line| format!("   {}\n", printable(line))).collect()
+    text.lines().map(|line| format!("\n     {}", printable(line))).collect()
+}
+
+/// The same for people.
+pub(super) fn dry_run(names: &Names, steps: &[String], notes: &[String]) -> String {
+    let (origin, snapshot) = (argument(&names.origin()), argument(&names.snapshot()));
+    format!(
+        "Nothing is changed now. To merge {snapshot} into {origin} offline:\n{}{}",
+        dry_run::numbered(steps),
+        notes.iter().map(|note| format!("{note}\n")).collect::<String>(),
+    )
 }
 
 /// The same of a volume that is not active.
+pub(super) fn steps_asleep(names: &Names) -> Vec<String> {
+    let (origin, snapshot) = (argument(&names.origin()), argument(&names.snapshot()));
+    vec![
+        format!("lvchange -ay {origin}, to see where it lies"),
+        format!("merge {snapshot} into {origin} offline"),
+        format!("lvchange -an {origin}"),
+    ]
+}
+
+/// For people.
 pub(super) fn dry_run_asleep(names: &Names) -> String {
     let (origin, snapshot) = (argument(&names.origin()), argument(&names.snapshot()));
     format!(
         "Nothing is changed now. {origin} is not active, so the kernel does not say where it lies: it \
          would be activated to look, {snapshot} merged into it offline, and {origin} deactivated again. \
-         To see every step: lvchange -ay {origin}, and ask again."
+         To see every step: lvchange -ay {origin}, and ask again.\n"
     )
 }
 

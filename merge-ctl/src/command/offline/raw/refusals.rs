@@ -24,7 +24,7 @@ pub(super) fn look(host: &Host, plan: &Plan<'_>) -> Result<(), Refusal> {
 }
 
 /// A merge that was begun offline before, and is neither undone nor in the kernel's hands: its snapshot
-/// is nothing but an error target, or gone.
+/// is nothing but an error target, or gone. Of one that goes on it was told before.
 pub(in super::super) fn begun_before(host: &Host, given: &str) -> Result<(), Refusal> {
     let Some(name) = attach::name_of(host, given) else { return Ok(()) };
     let journals = journal::list().unwrap_or_default().into_iter().flatten();
@@ -37,17 +37,11 @@ pub(in super::super) fn begun_before(host: &Host, given: &str) -> Result<(), Ref
     };
     let origin = &journal.record().origin.name;
     let (shown, named) = (printable(origin), argument(origin));
-    let (reason, way_out) = match journal::driver::driver_of(origin) {
-        Some(pid) => (
-            format!("{} is being merged offline into {shown} by process {pid}.", printable(given)),
-            "It says how far it is; Ctrl-C there hands the rest to the kernel.".to_owned(),
-        ),
-        None => (
-            format!("The merge of {} into {shown} was begun before.", printable(given)),
-            format!("To go on with it: merge-ctl resume {named}."),
-        ),
-    };
-    Err(Refusal { obstacle: Obstacle::AlreadyMerging, reason, way_out })
+    Err(Refusal {
+        obstacle: Obstacle::AlreadyMerging,
+        reason: format!("The merge of {} into {shown} was begun before.", printable(given)),
+        way_out: format!("To go on with it: merge-ctl resume {named}."),
+    })
 }
 
 /// A sibling sees the origin's old data through the origin, and the engine writes below that.

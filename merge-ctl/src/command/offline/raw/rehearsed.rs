@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use merge_ctl::dm::{DeviceRef, Host, nodes};
+use merge_ctl::dm::{DeviceRef, Host};
 use merge_ctl::harmless::{self, printable};
 use merge_ctl::human;
 use merge_ctl::merge::handover::Handover;
@@ -11,11 +11,11 @@ use merge_ctl::merge::journal;
 use merge_ctl::merge::preflight::Plan;
 use merge_ctl::merge::rehearsal;
 use merge_ctl::merge::{finish, recording};
-use merge_ctl::store::FileSource;
+use merge_ctl::output::dry_run::DryRun;
 
-use super::super::super::terminal;
 use super::super::census::Census;
-use super::super::engine;
+use super::super::follow::Whose;
+use super::super::{dry_run, engine};
 use crate::cli::Start;
 use crate::exit::Exit;
 
@@ -30,7 +30,8 @@ pub(super) fn print(
     let plain = finish::plain(host, &plan.args, plan.origin.size());
     let steps = rehearsal::steps(&record, &plain);
     let (real, cow) = (label(host, &plan.args.real)?, label(host, &plan.args.cow)?);
-    let census = census(plan, &cow, options)?;
+    let engine = engine(options);
+    let census = Census::of_plan(plan, &cow, engine.memory_bytes)?;
     let journal = harmless::path(&journal::path_of(&record.origin.name));
     let mut lines = vec![format!("write the journal {journal}")];
     lines.extend(steps.before.iter().map(ToString::to_string));
@@ -48,25 +49,30 @@ pub(super) fn print(
     lines.push(format!("close {real} and {cow}"));
     lines.extend(steps.after.iter().map(ToString::to_string));
     lines.push(format!("remove the journal {journal}"));
-    let numbered = lines.iter().zip(1..).map(|(line, number)| format!("{number:3}. {line}\n"));
+    let (origin, snapshot) = (plan.origin.label(), plan.snapshot.label());
     let text = format!(
-        "An offline merge of {} into {} would:\n{}Nothing was changed.\n",
-        printable(&plan.snapshot.label()),
-        printable(&plan.origin.label()),
-        numbered.collect::<String>()
+        "An offline merge of {} into {} would:\n{}{}Nothing was changed.\n",
+        printable(&snapshot),
+        printable(&origin),
+        dry_run::numbered(&lines),
+        plan.notes.iter().map(|note| format!("{note}\n")).collect::<String>(),
     );
-    print!("{}", terminal::for_stdout(&text));
+    let run = DryRun {
+        origin: &plan.origin.info.name,
+        origin_label: &origin,
+        snapshot: Some(&snapshot),
+        owner: "devicemapper",
+        devices: Some([&real, &cow]),
+        terms: Whose::DeviceMapper.terms(&engine),
+        counted: Some(census.counted()),
+        steps: &lines,
+        notes: &plan.notes,
+    };
+    dry_run::print(&run, &text, options)?;
     Ok(Exit::Done.into())
 }
 
 fn label(host: &Host, device: &DeviceRef) -> anyhow::Result<String> {
     let dev = device.number().with_context(|| format!("{device} has no number"))?;
     Ok(printable(&host.label_of(dev)))
-}
-
-fn census(plan: &Plan<'_>, label: &str, options: &Start) -> anyhow::Result<Census> {
-    let path = plan.args.cow.number().and_then(nodes::kernel_path);
-    let path = path.with_context(|| format!("{label} has no node"))?;
-    let source = FileSource::open(&path)?;
-    Census::of(source, label, plan.origin.size(), engine(options).memory_bytes)
 }

@@ -44,6 +44,10 @@ impl Wanted {
                 }
                 Ok(view) => return Some(view),
                 Err(_) if Instant::now() >= until => return view,
+                Err(StoreError::Read { at_bytes, bytes, source }) => {
+                    let why = format!("{bytes} bytes at byte {at_bytes}: {source}");
+                    Some(StoreView::Unreadable(why))
+                }
                 Err(error) => Some(StoreView::Damaged(error.to_string())),
             };
             thread::sleep(BETWEEN_TRIES);
