@@ -4,7 +4,8 @@ use flate2::Crc;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
 use crate::container::{
-    Block, FRAME_HEADER_BYTES, MAX_UNPACKED_BYTES, PREAMBLE_BYTES, Packer, Reader, delta, numbers, preamble,
+    Block, FRAME_HEADER_BYTES, MAX_UNPACKED_BYTES, PREAMBLE_BYTES, Packer, Reader, delta, numbers,
+    preamble,
 };
 
 /// One input. What is short comes first: of a short input nothing is left for the last fields.
