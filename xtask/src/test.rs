@@ -51,6 +51,9 @@ const OFFLINE_POWER_CUTS: Cuts = Cuts { only: Some(crash::Kind::Offline), ..POWE
 /// What of our environment the tests in a VM are given.
 const PASSED_ON: [&str; 3] = ["CRASH_KILLS", "CRASH_SEED", "DIFFERENTIAL_SEED"];
 
+/// How far what only computes steps back.
+const NICE: i32 = 10;
+
 /// How a step went: its name, what there is to say about it, whether it counts as passed.
 struct Verdict {
     step: String,
@@ -84,6 +87,34 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     };
     setup::tools(workspace)?;
     ebpf::build(workspace)?;
+    let whole = args.filter.is_empty();
+    // A VM waits for slow disks for most of its time: what only computes goes on beside it.
+    let verdicts = thread::scope(|scope| {
+        let here = scope.spawn(|| on_this_machine(workspace, args, whole && !args.no_vm));
+        let shared_out = args.kernels.is_none() && whole;
+        let kernels = match on_kernels(workspace, &choices, args, shared_out) {
+            Ok(verdicts) => verdicts,
+            Err(error) => vec![Verdict::of("tests in VMs", Err(error))],
+        };
+        joined(here.join()).into_iter().chain(kernels).collect::<Vec<_>>()
+    });
+    Ok(sum_up(&verdicts))
+}
+
+/// What needs no kernel but the one that runs, and the boots.
+fn on_this_machine(workspace: &Workspace, args: &Args, boots: bool) -> Vec<Verdict> {
+    let mut verdicts =
+        thread::scope(|scope| joined(scope.spawn(|| computing(workspace, args)).join()));
+    if boots {
+        verdicts.push(Verdict::telling("boot", boot::shortly(workspace)));
+    }
+    verdicts
+}
+
+/// What only computes, in a thread that lets the VMs go first.
+fn computing(workspace: &Workspace, args: &Args) -> Vec<Verdict> {
+    // It is a courtesy: without it things are slower, and the same.
+    let _ = rustix::process::nice(NICE);
     let mut verdicts = Vec::new();
     if !args.no_lint {
         verdicts.push(Verdict::of("lint", lint::run(workspace)));
@@ -92,14 +123,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     if !args.no_fuzz && args.filter.is_empty() {
         verdicts.push(Verdict::telling("fuzz", fuzz::for_a_minute(workspace)));
     }
-    if !args.no_vm {
-        let shared_out = args.kernels.is_none() && args.filter.is_empty();
-        verdicts.extend(on_kernels(workspace, &choices, &args.filter, shared_out)?);
-        if args.filter.is_empty() {
-            verdicts.push(Verdict::telling("boot", boot::shortly(workspace)));
-        }
-    }
-    Ok(sum_up(&verdicts))
+    verdicts
 }
 
 fn on_host(workspace: &Workspace, filter: &[OsString]) -> Result<()> {
@@ -112,9 +136,13 @@ fn on_host(workspace: &Workspace, filter: &[OsString]) -> Result<()> {
 fn on_kernels(
     workspace: &Workspace,
     choices: &[Choice],
-    filter: &[OsString],
+    args: &Args,
     shared_out: bool,
 ) -> Result<Vec<Verdict>> {
+    if args.no_vm {
+        return Ok(Vec::new());
+    }
+    let filter = &args.filter;
     let programs = [build::merge_ctl(workspace)?, build::vm_tests(workspace)?];
     shares::check(&names_of_tests(&programs[1])?)?;
     build::vm_example(workspace, "crash")?;
@@ -132,7 +160,7 @@ fn on_kernels(
     let side_by_side = thread::available_parallelism().map_or(1, NonZero::get);
     for some in places.chunks(side_by_side) {
         let on_one = |place: usize, kernel: &Kernel| {
-            let mut selection = filter.to_vec();
+            let mut selection = filter.clone();
             if shared_out && kernels.len() == shares::KERNELS {
                 selection.extend(shares::left_out(place));
             }
@@ -168,7 +196,9 @@ fn passed_on() -> Vec<(&'static str, OsString)> {
 
 /// The verdicts of a thread, also of one that panicked.
 fn joined(outcome: thread::Result<Vec<Verdict>>) -> Vec<Verdict> {
-    outcome.unwrap_or_else(|_| vec![Verdict::of("a kernel", Err(anyhow!("its tests panicked")))])
+    outcome.unwrap_or_else(|_| {
+        vec![Verdict::of("tests", Err(anyhow!("a thread of the tests panicked")))]
+    })
 }
 
 /// Runs the tests selected on one kernel; where it is `everything`, the power cuts too, and a test that may

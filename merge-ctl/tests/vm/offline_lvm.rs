@@ -10,7 +10,7 @@ use super::crash::is_thorough;
 use super::crash::stepper::{Progress, Step, Stepper};
 use super::lvm::{VolumeGroup, kill_pollers, lvm};
 use super::merge_ctl::{Ended, Running, merge_ctl};
-use super::testbed::{dmsetup, run};
+use super::testbed::{dmsetup, listed, run};
 
 /// However slow the machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -44,13 +44,13 @@ fn devices() -> String {
 }
 
 pub(crate) fn private_devices() -> usize {
-    let all = dmsetup(&["info", "-c", "--noheadings", "-o", "uuid"]);
+    let all = listed(&["-o", "uuid"]);
     all.lines().filter(|uuid| uuid.starts_with("MERGECTL-")).count()
 }
 
 /// As an operator does; how many there were.
 fn remove_private_devices() -> usize {
-    let all = dmsetup(&["info", "-c", "--noheadings", "--separator", " ", "-o", "name,uuid"]);
+    let all = listed(&["-o", "name,uuid"]);
     let names = all.lines().filter_map(|line| line.split_once(" MERGECTL-"));
     names.map(|(name, _)| dmsetup(&["remove", "--retry", name])).fold(0, |count, _| count + 1)
 }
@@ -59,7 +59,7 @@ fn remove_private_devices() -> usize {
 pub(crate) fn until_it_copies(group: &VolumeGroup) {
     let names = [format!("{}-real", group.dm("data")), format!("{}-cow", group.dm("snap"))];
     until("the private devices", || {
-        let all = dmsetup(&["info", "-c", "--noheadings", "--separator", " ", "-o", "name,uuid"]);
+        let all = listed(&["-o", "name,uuid"]);
         let private = all.lines().filter_map(|line| line.split_once(" MERGECTL-"));
         let private: Vec<_> = private.map(|(name, _)| name).collect();
         names.iter().all(|name| private.contains(&name.as_str()))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::merge_ctl::{Ended, Running, merge_ctl};
-use super::testbed::{AlignedBuffer, Testbed, dmsetup, mix, run};
+use super::testbed::{AlignedBuffer, Testbed, dmsetup, listed, mix, run};
 
 /// Long enough on a slow machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,8 +59,10 @@ fn table(bed: &Testbed, what: &str) -> String {
 }
 
 fn suspended() -> String {
-    let columns = ["info", "-c", "--noheadings", "-S", "suspended=Suspended", "-o", "name"];
-    dmsetup(&columns).lines().filter(|line| !line.contains("No devices")).collect()
+    listed(&["-S", "suspended=Suspended", "-o", "name"])
+        .lines()
+        .filter(|line| !line.contains("No devices"))
+        .collect()
 }
 
 /// The merge is over, and nothing of it is left.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::merge_ctl::{Running, merge_ctl};
-use super::testbed::{Testbed, dmsetup, mix};
+use super::testbed::{Testbed, dmsetup, listed, mix};
 
 const SHOWN: [&str; 3] = ["--yes", "--output", "json"];
 
@@ -43,8 +43,9 @@ fn is_there(bed: &Testbed, what: &str) -> bool {
 }
 
 fn is_suspended(bed: &Testbed, what: &str) -> bool {
-    let columns = ["info", "-c", "--noheadings", "-S", "suspended=Suspended", "-o", "name"];
-    dmsetup(&columns).lines().any(|name| name.trim() == bed.dm(what))
+    listed(&["-S", "suspended=Suspended", "-o", "name"])
+        .lines()
+        .any(|name| name.trim() == bed.dm(what))
 }
 
 /// The merge is over, and nothing of it is left.

@@ -41,6 +41,19 @@ pub(crate) fn dmsetup(arguments: &[&str]) -> String {
     run("dmsetup", arguments)
 }
 
+/// Columns of all devices, a device a line. One that goes while dmsetup lists them makes it fail: then they
+/// are listed again.
+pub(crate) fn listed(options: &[&str]) -> String {
+    let arguments = [&["info", "-c", "--noheadings", "--separator", " "], options].concat();
+    for _ in 0..10 {
+        let output = Command::new("dmsetup").args(&arguments).output().unwrap();
+        if output.status.success() {
+            return String::from_utf8_lossy(&output.stdout).into_owned();
+        }
+    }
+    dmsetup(&arguments)
+}
+
 /// An origin and one snapshot of it.
 pub(crate) struct Testbed {
     name: String,

@@ -11,7 +11,6 @@ const SHARES: [&[&str]; KERNELS] = [
     &[
         "detach",
         "dump",
-        "explain",
         "hooks",
         "in_flight",
         "leaving",
@@ -26,6 +25,7 @@ const SHARES: [&[&str]; KERNELS] = [
     ],
     &[
         "check",
+        "explain",
         "hostile",
         "offline_differential",
         "offline_errors",
