@@ -255,7 +255,7 @@ pub(crate) struct Offline {
     /// Memory to use: 256MiB
     #[arg(long, value_name = "BYTES", value_parser = byte_count, requires = "offline")]
     pub(crate) memory: Option<NonZeroU64>,
-    /// How many requests may be under way at once
+    /// How many requests may be under way at once: 128
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=4096), requires = "offline")]
     pub(crate) requests: Option<u32>,
     /// Without device-mapper: merge into this device or file

@@ -22,7 +22,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             memory_bytes: 256 << 20,
-            requests: 64,
+            requests: 128,
             verify: false,
             bandwidth_bytes: None,
             backend: Backend::Auto,

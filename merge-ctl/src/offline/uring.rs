@@ -4,24 +4,24 @@
 //! next would find them busy.
 //!
 //! This is the engine's only room with unsafe code, because the kernel writes into memory that Rust
-//! cannot see it write into. What makes that sound: the buffers are one allocation that never moves
-//! and is freed only when nothing is under way; whoever calls keeps to [`Queue`], so that no slice of
+//! cannot see it write into. What makes that sound: the buffers are one mapping that never moves
+//! and is taken down only when nothing is under way; whoever calls keeps to [`Queue`], so that no slice of
 //! a buffer is alive while a request for it is under way; every request lies within its buffer.
 //!
 //! Only what Linux 5.10 has is used. Where buffers cannot be registered, for want of memory that may
 //! be locked, requests name plain memory.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use io_uring::{IoUring, opcode, squeue, types};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use super::budget::Slots;
 use super::queue::{Ended, Queue, Request, Way};
 use super::threads::Files;
-use crate::store::aligned::ALIGNMENT_BYTES;
 
 /// The kernel registers no larger buffer.
 const MOST_REGISTERED_BYTES: usize = 1 << 30;
@@ -133,10 +133,10 @@ impl Drop for Uring {
     }
 }
 
-/// All buffers: one allocation.
+/// All buffers: one mapping of anonymous memory, which begins on a page boundary.
 struct Buffers {
-    start: NonNull<u8>,
-    layout: Layout,
+    start: NonNull<c_void>,
+    bytes: usize,
     slots: Slots,
     leak: bool,
 }
@@ -147,12 +147,17 @@ unsafe impl Send for Buffers {}
 impl Buffers {
     fn new(slots: Slots) -> io::Result<Self> {
         let missing = || io::Error::from(io::ErrorKind::OutOfMemory);
-        let bytes = slots.count.checked_mul(slots.bytes).filter(|bytes| *bytes > 0);
-        let layout = Layout::from_size_align(bytes.ok_or_else(missing)?, ALIGNMENT_BYTES);
-        let layout = layout.map_err(|_| missing())?;
-        // SAFETY: the layout's size is not 0.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(missing)?;
-        Ok(Self { start, layout, slots, leak: false })
+        let bytes = slots.count.checked_mul(slots.bytes).ok_or_else(missing)?;
+        let read_write = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses where, so no other memory is touched.
+        let start =
+            unsafe { mmap_anonymous(ptr::null_mut(), bytes, read_write, MapFlags::PRIVATE)? };
+        let start = NonNull::new(start).ok_or_else(missing)?;
+        let buffers = Self { start, bytes, slots, leak: false };
+        // Huge pages make registration and large requests cheaper; without them all goes as well.
+        // SAFETY: the range is the mapping's, and the advice changes no content.
+        let _only_faster = unsafe { madvise(start.as_ptr(), bytes, Advice::LinuxHugepage) };
+        Ok(buffers)
     }
 
     /// Lets the kernel know them; how many slots share one registered buffer.
@@ -165,7 +170,7 @@ impl Buffers {
                 iov_len: shared.min(self.slots.count - first) * self.slots.bytes,
             })
             .collect();
-        // SAFETY: each lies within the allocation, which lives longer than the ring.
+        // SAFETY: each lies within the mapping, which lives longer than the ring.
         unsafe { ring.submitter().register_buffers(&all) }.is_ok().then_some(shared)
     }
 
@@ -173,13 +178,13 @@ impl Buffers {
     fn place(&self, slot: usize, from: usize, length: usize) -> *mut u8 {
         let Slots { count, bytes } = self.slots;
         assert!(slot < count && from <= bytes && length <= bytes - from, "outside the buffers");
-        // SAFETY: as was just seen, it is within the allocation.
-        unsafe { self.start.as_ptr().add(slot * bytes + from) }
+        // SAFETY: as was just seen, it is within the mapping.
+        unsafe { self.start.as_ptr().cast::<u8>().add(slot * bytes + from) }
     }
 
     fn slice(&mut self, slot: usize) -> &mut [u8] {
         let bytes = self.slots.bytes;
-        // SAFETY: the place is within the allocation, whose bytes were all set at its start; no
+        // SAFETY: the place is within the mapping, whose bytes the kernel set to 0 at its start; no
         // other slice of it can be alive while `self` is borrowed, and no request for this slot is
         // under way (the contract of `Queue`).
         unsafe { std::slice::from_raw_parts_mut(self.place(slot, 0, bytes), bytes) }
@@ -189,8 +194,9 @@ impl Buffers {
 impl Drop for Buffers {
     fn drop(&mut self) {
         if !self.leak {
-            // SAFETY: it was allocated with this layout, and nothing is under way any more.
-            unsafe { dealloc(self.start.as_ptr(), self.layout) };
+            // SAFETY: it is the mapping, whole, and nothing is under way any more.
+            let unmapped = unsafe { munmap(self.start.as_ptr(), self.bytes) };
+            debug_assert!(unmapped.is_ok(), "a mapping of one's own can be taken down");
         }
     }
 }

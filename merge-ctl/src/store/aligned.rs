@@ -2,7 +2,7 @@
 //! a page too long, and only its aligned part is shown.
 
 /// What the buffer's address is a multiple of: no block device wants more.
-pub(crate) const ALIGNMENT_BYTES: usize = 4096;
+const ALIGNMENT_BYTES: usize = 4096;
 
 /// A buffer of fixed length whose address is a multiple of [`ALIGNMENT_BYTES`].
 pub(crate) struct AlignedBuffer {

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 use super::format::{Place, Placed};
@@ -157,9 +159,15 @@ fn an_unreadable_area_that_is_not_needed_is_no_error() {
 
     let device = ParallelDevice::with(&image, Some(area_at(3)), false);
     let store = device.open();
-    let walk = store.backwards(end(20 * ENTRIES)).take(16 * ENTRIES as usize);
-    assert!(walk.map(Result::unwrap).all(|placed| placed.place.area >= 4));
-    assert!(device.reads().contains(&area_at(3)), "it was to be read ahead");
+    let mut walk = store.backwards(end(20 * ENTRIES));
+    let needed = walk.by_ref().take(16 * ENTRIES as usize);
+    assert!(needed.map(Result::unwrap).all(|placed| placed.place.area >= 4));
+    // The walk is kept until another thread came to it: what is dropped reads no further.
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !device.reads().contains(&area_at(3)) {
+        assert!(Instant::now() < patience, "it was to be read ahead");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
