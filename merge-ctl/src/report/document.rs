@@ -70,8 +70,10 @@ pub(super) struct Table {
 pub(super) struct Figure {
     /// Its title.
     pub(super) title: String,
-    /// What can be seen in it, in a sentence or two.
+    /// What it shows, in a sentence or two.
     pub(super) description: String,
+    /// How the picture is read; empty where that is plain.
+    pub(super) key: String,
     /// The picture.
     pub(super) plot: Plot,
     /// The same in figures.

@@ -9,6 +9,7 @@ pub(super) struct Extent {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Seen {
     count: u64,
+    weight: f64,
     sum: f64,
     least: f64,
     most: f64,
@@ -17,10 +18,14 @@ struct Seen {
 impl Extent {
     /// Takes in one more value.
     pub(super) fn add(&mut self, value: f64) {
-        if value.is_finite() {
-            self.join(Self {
-                seen: Some(Seen { count: 1, sum: value, least: value, most: value }),
-            });
+        self.add_for(value, 1.0);
+    }
+
+    /// Takes in a value that held for so long, for the mean.
+    pub(super) fn add_for(&mut self, value: f64, weight: f64) {
+        if value.is_finite() && weight > 0.0 {
+            let (sum, least, most) = (value * weight, value, value);
+            self.join(Self { seen: Some(Seen { count: 1, weight, sum, least, most }) });
         }
     }
 
@@ -29,6 +34,7 @@ impl Extent {
         self.seen = match (self.seen, other.seen) {
             (Some(one), Some(two)) => Some(Seen {
                 count: one.count.saturating_add(two.count),
+                weight: one.weight + two.weight,
                 sum: one.sum + two.sum,
                 least: one.least.min(two.least),
                 most: one.most.max(two.most),
@@ -55,7 +61,7 @@ impl Extent {
     /// The mean.
     pub(super) fn mean(&self) -> Option<f64> {
         // Never outside of the ends, whatever was rounded.
-        self.seen.map(|seen| (seen.sum / seen.count as f64).clamp(seen.least, seen.most))
+        self.seen.map(|seen| (seen.sum / seen.weight).clamp(seen.least, seen.most))
     }
 }
 
@@ -72,6 +78,11 @@ mod tests {
         two.add(-3.0);
         two.join(one);
         two.join(Extent::default());
+        let mut long = Extent::default();
+        long.add_for(1.0, 9.0);
+        long.add_for(11.0, 1.0);
+        long.add_for(99.0, 0.0);
+        assert_eq!((long.count(), long.mean()), (2, Some(2.0)));
         assert_eq!(
             (two.count(), two.least(), two.most(), two.mean()),
             (3, Some(-3.0), Some(9.0), Some(3.0))

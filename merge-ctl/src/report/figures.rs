@@ -17,6 +17,8 @@ const SHARE_BINS: usize = 160;
 /// How long a bin of the rate is at the least: runs end when they end, and what is merged between two
 /// samples jumps.
 const RATE_NS: u64 = 750_000_000;
+/// How many times the median the highest rate is at the least, to be shown on a scale by powers of two.
+const SPREAD: f64 = 20.0;
 /// How many cells the map is drawn in at most.
 const MAP_CELLS: usize = 576;
 /// How many parts of the origin the table behind the map has at most.
@@ -96,7 +98,11 @@ impl Of<'_> {
     }
 
     fn stalls_in_words(&self) -> &'static str {
-        if self.stalls().is_empty() { "" } else { " Where it stood still, the background is red." }
+        if self.stalls().is_empty() {
+            ""
+        } else {
+            " Where it stood still, the background is shaded."
+        }
     }
 }
 
@@ -108,13 +114,13 @@ fn ends(extent: &Extent, words: impl Fn(f64) -> String) -> Option<Vec<String>> {
 
 fn figure(
     title: &str,
-    description: String,
+    (description, key): (String, String),
     plot: Plot,
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 ) -> Block {
     let table = Table { caption: title.to_owned(), head, rows, figures_from: 1 };
-    Block::Figure(Box::new(Figure { title: title.to_owned(), description, plot, table }))
+    Block::Figure(Box::new(Figure { title: title.to_owned(), description, key, plot, table }))
 }
 
 /// Progress over time.
@@ -131,18 +137,18 @@ pub(super) fn progress(of: Of<'_>) -> Option<Block> {
         return None;
     }
     let description = format!(
-        "{} merged after {}.{}",
+        "{} merged after {}.",
         plain::merged(of.model),
         human::duration(of.model.elapsed_ns),
-        of.stalls_in_words()
     );
+    let words = (description, of.stalls_in_words().to_owned());
     let rows = of.rows(|moment| {
         let (fraction, bytes) = moment.merged?;
         Some(vec![human::percent(fraction), human::bytes(bytes)])
     });
     let line = Line { name: "merged", hue: Hue::Copy, stretches: vec![stretch] };
     let plot = of.lines(Measure::Percent, vec![line]);
-    Some(figure("Progress over time", description, plot, vec!["time", "merged", "bytes"], rows))
+    Some(figure("Progress over time", words, plot, vec!["time", "merged", "bytes"], rows))
 }
 
 /// Bytes a second over time.
@@ -153,16 +159,35 @@ pub(super) fn rate(of: Of<'_>) -> Option<Block> {
         return None;
     }
     let most = line.stretches.iter().flatten().map(|point| point.most).fold(0.0, f64::max);
-    let description = format!(
-        "Bytes merged a second; {} between two samples at most. The band reaches from the lowest to the \
-         highest.{}",
-        human::rate(most),
-        of.stalls_in_words()
-    );
+    let measure = measure_of_rate(&line, most);
+    let scale = match measure {
+        Measure::BytesPerSWide => {
+            "Each line is a multiple of the one below; nothing is at the bottom. "
+        }
+        _ => "",
+    };
+    let description =
+        format!("Bytes merged a second; {} between two samples at most.", human::rate(most));
+    let key =
+        format!("The band reaches from the lowest to the highest. {scale}{}", of.stalls_in_words());
     let rows = of.rows(|moment| ends(&moment.rate, human::rate));
     let head = vec!["time", "mean", "lowest", "highest"];
-    let plot = of.lines(Measure::BytesPerS, vec![line]);
-    Some(figure("Rate over time", description, plot, head, rows))
+    let plot = of.lines(measure, vec![line]);
+    Some(figure("Rate over time", (description, key), plot, head, rows))
+}
+
+/// By powers of two where all but a little would lie at the bottom otherwise.
+fn measure_of_rate(line: &Line, most: f64) -> Measure {
+    let mut means: Vec<f64> = line
+        .stretches
+        .iter()
+        .flatten()
+        .map(|point| point.value)
+        .filter(|rate| *rate > 0.0)
+        .collect();
+    means.sort_by(f64::total_cmp);
+    let median = means.get(means.len() / 2).copied().unwrap_or(most);
+    if median * SPREAD < most { Measure::BytesPerSWide } else { Measure::BytesPerS }
 }
 
 /// How long runs were, over time.
@@ -172,20 +197,27 @@ pub(super) fn sizes_over_time(of: Of<'_>) -> Option<Block> {
         return None;
     }
     let description = format!(
-        "{} with {}; the largest has {}. The band reaches from the shortest run to the longest.",
+        "{} with {}; the largest has {}.",
         human::counted(of.model.totals.runs, "run"),
         human::counted(of.model.totals.chunks, "chunk"),
         human::count(of.model.totals.largest_run_chunks),
     );
     let rows = of.rows(|moment| {
         let extent = &moment.run_chunks;
-        let mut cells = vec![human::count(extent.count())];
-        cells.extend(ends(extent, human::per_second)?);
-        Some(cells)
+        // Chunks are whole numbers.
+        let whole = |chunks: f64| human::count(chunks as u64);
+        let mean = human::per_second(extent.mean()?);
+        Some(vec![
+            human::count(extent.count()),
+            mean,
+            whole(extent.least()?),
+            whole(extent.most()?),
+        ])
     });
     let head = vec!["time", "runs", "mean chunks", "shortest", "longest"];
     let plot = of.lines(Measure::Chunks, vec![line]);
-    Some(figure("Run sizes over time", description, plot, head, rows))
+    let key = "The band reaches from the shortest run to the longest.".to_owned();
+    Some(figure("Run sizes over time", (description, key), plot, head, rows))
 }
 
 /// How many runs of which size there were, and the time that they took.
@@ -222,7 +254,7 @@ pub(super) fn sizes(of: Of<'_>) -> Option<Block> {
     ];
     let head = vec!["chunks", "runs", "of the runs", "of the chunks", "of the time"];
     let plot = Plot::Bars(Bars { names, groups });
-    Some(figure("Runs by size", description, plot, head, rows))
+    Some(figure("Runs by size", (description, String::new()), plot, head, rows))
 }
 
 /// The phases and the time between runs, with their words and times.
@@ -263,12 +295,10 @@ pub(super) fn phases(of: Of<'_>) -> Option<Block> {
     let most = most.iter().take(2).filter(|part| part.2 > 0);
     let most =
         most.map(|(name, _, ns)| format!("{name} {}", human::share(*ns as f64 / total as f64)));
-    let description = format!(
-        "Which part of the time runs spent in which phase. Most of all of it: {}.",
-        most.collect::<Vec<_>>().join(", ")
-    );
+    let description = format!("Most of the time: {}.", most.collect::<Vec<_>>().join(", "));
+    let key = "Each column is a while, divided by what runs did in it.".to_owned();
     let head = vec!["phase", "share", "time", "a run"];
-    Some(figure("Time by phase", description, plot, head, rows.into()))
+    Some(figure("Time by phase", (description, key), plot, head, rows.into()))
 }
 
 /// How long applications waited for their writes, over time.
@@ -283,21 +313,21 @@ pub(super) fn latency(of: Of<'_>) -> Option<Block> {
     }
     let writes = of.model.latency.as_ref().map(|all| all.writes).unwrap_or_default();
     let description = format!(
-        "Writes to the origin that were completed in five seconds each: all {} had a median of {} and a \
-         99th percentile of {}; the slowest took {}. The bands reach from the lowest to the highest.{}",
+        "Writes to the origin, over the five seconds before: of all {} half took {} or less, and 99 of \
+         100 {}; the slowest took {}.",
         human::count(writes.count),
         human::duration(writes.p50_ns),
         human::duration(writes.p99_ns),
         human::duration(writes.max_ns),
-        of.stalls_in_words()
     );
+    let key = format!("The bands reach from the lowest to the highest. {}", of.stalls_in_words());
     let rows = of.rows(|moment| {
         let worst = moment.latency_ns.iter().map(|extent| extent.most().map(nanoseconds));
         worst.collect()
     });
     let head = vec!["time", "highest median", "highest 99th", "slowest"];
     let plot = of.lines(Measure::Ns, lines);
-    Some(figure("Write latency over time", description, plot, head, rows))
+    Some(figure("Write latency over time", (description, key), plot, head, rows))
 }
 
 fn nanoseconds(ns: f64) -> String {
@@ -338,10 +368,8 @@ pub(super) fn map(of: Of<'_>) -> Option<Block> {
         vec![format!("{from} – {to}"), data(merged), data(to_do)]
     });
     let rows = rows.collect();
-    let description = format!(
-        "The origin from its beginning (top left) to its end (bottom right), {} in all.",
-        human::bytes(size)
-    );
+    let description = format!("The origin has {} in all.", human::bytes(size));
+    let key = "Its beginning is at the top left, its end at the bottom right.".to_owned();
     let head = vec!["part of the origin", "merged", "still to merge"];
-    Some(figure("Map of the origin", description, plot, head, rows))
+    Some(figure("Map of the origin", (description, key), plot, head, rows))
 }

@@ -83,6 +83,7 @@ pub(super) struct MergeLog {
     most_stalls: usize,
     stalls_left_out: u64,
     spent: PhaseTime,
+    last_ns: u64,
 }
 
 impl MergeLog {
@@ -100,6 +101,7 @@ impl MergeLog {
             most_stalls: room.stalls.max(1),
             stalls_left_out: 0,
             spent: PhaseTime::default(),
+            last_ns: model.now_ns,
         };
         log.take(model, runs);
         log
@@ -124,7 +126,7 @@ impl MergeLog {
         // What was merged last counts; that nothing is merged afterwards does not.
         let step = model.rate.step_bytes_per_s;
         if let Some(rate) = step.filter(|rate| *rate > 0.0 || !model.state.is_over()) {
-            moment.rate.add(rate);
+            moment.rate.add_for(rate, model.now_ns.saturating_sub(self.last_ns) as f64);
         }
         if let Some(now) = model.latency.as_ref().map(|all| all.writes_now)
             && now.count > 0
@@ -145,6 +147,7 @@ impl MergeLog {
         if let Some(percent) = model.throttle_percent {
             self.throttle.add(f64::from(percent));
         }
+        self.last_ns = model.now_ns;
         self.take_stalls(model);
     }
 

@@ -124,11 +124,13 @@ impl Page {
 
     fn figure(&mut self, figure: &Figure) -> io::Result<()> {
         self.add("<figure>\n");
+        let description = format!("{} {}", figure.description, figure.key);
+        let description = escape(description.trim_end());
         let _ = writeln!(
             self.html,
             "<figcaption><strong>{}</strong> {}</figcaption>",
             escape(&figure.title),
-            escape(&figure.description)
+            description
         );
         self.add("<ul class=\"legend\" aria-hidden=\"true\">");
         for (name, hue) in figure.plot.legend() {
@@ -146,7 +148,7 @@ impl Page {
                  aria-labelledby=\"t{number} d{number}\">\n<title id=\"t{number}\">{}</title>\n<desc \
                  id=\"d{number}\">{}</desc>\n{elements}\n</svg>",
                 escape(&figure.title),
-                escape(&figure.description)
+                description
             );
         }
         self.add("<details>\n<summary>The same as a table</summary>\n");

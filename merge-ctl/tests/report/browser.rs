@@ -1,6 +1,7 @@
 //! A real browser, where there is one.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,6 +20,11 @@ pub(crate) struct Shown {
     pub(crate) console: Vec<String>,
     /// How long all of it took, the start of the browser too.
     pub(crate) took: Duration,
+}
+
+/// Tells what must be seen, also where what a test prints is not shown.
+pub(crate) fn tell(words: &str) {
+    writeln!(io::stderr(), "{words}").unwrap();
 }
 
 impl Browser {

@@ -50,6 +50,8 @@ pub(in crate::report) enum Measure {
     Percent,
     /// Bytes a second.
     BytesPerS,
+    /// The same by powers of two, where some are a small part of others. Nothing stands at the bottom.
+    BytesPerSWide,
     /// Chunks, by powers of two.
     Chunks,
     /// Nanoseconds, by powers of ten.
@@ -61,7 +63,7 @@ impl Measure {
     pub(super) fn place(self, value: f64) -> f64 {
         match self {
             Self::Percent | Self::BytesPerS => value,
-            Self::Chunks => value.max(1.0).log2(),
+            Self::Chunks | Self::BytesPerSWide => value.max(1.0).log2(),
             Self::Ns => value.max(1.0).log10(),
         }
     }
@@ -79,6 +81,11 @@ impl Measure {
                 let top = (most / step).ceil() * step;
                 (0.0, top, every(step, top, label))
             }
+            Self::BytesPerSWide => {
+                let label = |power: i32| format!("{}/s", human::io_size(2_f64.powi(power) as u64));
+                let high = self.place(most);
+                magnitudes((high - OCTAVES).max(0.0), high, label)
+            }
             Self::Chunks => {
                 let label = |power: i32| human::count_short(2_f64.powi(power) as u64);
                 magnitudes(self.place(least), self.place(most), label)
@@ -90,6 +97,9 @@ impl Measure {
         }
     }
 }
+
+/// How far down an axis of wide spread reaches, in powers of two: to less than a ten-thousandth.
+const OCTAVES: f64 = 14.0;
 
 /// `1.0 ms` is `1 ms`.
 fn short(text: &str) -> String {
@@ -203,6 +213,8 @@ mod tests {
         let (_, top, ticks) = Measure::BytesPerS.axis(0.0, 3.3 * 1024.0 * 1024.0);
         assert_eq!(labels(&ticks), ["0 MiB/s", "1 MiB/s", "2 MiB/s", "3 MiB/s", "4 MiB/s"]);
         assert_eq!(top, 4.0 * 1024.0 * 1024.0);
+        let (_, _, ticks) = Measure::BytesPerSWide.axis(0.0, 3.3 * 1024.0 * 1024.0);
+        assert_eq!(labels(&ticks)[..3], ["128 B/s", "1 KiB/s", "8 KiB/s"]);
         let (low, high, ticks) = Measure::Ns.axis(800.0, 3e6);
         assert_eq!((low, high), (2.0, 7.0));
         assert_eq!(labels(&ticks), ["100 ns", "1 µs", "10 µs", "100 µs", "1 ms", "10 ms"]);
@@ -213,7 +225,13 @@ mod tests {
     #[test]
     fn no_value_makes_too_many_lines() {
         for most in [0.0, 1e-300, 1.0, 1e18, 1e300] {
-            for measure in [Measure::Percent, Measure::BytesPerS, Measure::Chunks, Measure::Ns] {
+            for measure in [
+                Measure::Percent,
+                Measure::BytesPerS,
+                Measure::BytesPerSWide,
+                Measure::Chunks,
+                Measure::Ns,
+            ] {
                 let (low, high, ticks) = measure.axis(0.0, most);
                 assert!(low < high && high.is_finite() && ticks.len() < 12, "{measure:?} {most}");
             }
