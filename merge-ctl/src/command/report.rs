@@ -37,7 +37,11 @@ const MOST_KEPT_BYTES: u64 = 1 << 30;
 pub(crate) async fn run(options: &cli::Report) -> anyhow::Result<ExitCode> {
     let Some(format) = Format::of(&options.output) else {
         let path = harmless::path(&options.output);
-        return Err(Usage(format!("what {path} is to be is not clear: {}", Format::ENDINGS)).into());
+        return Err(Usage(format!(
+            "the ending of {path} does not say what to make: {}",
+            Format::ENDINGS
+        ))
+        .into());
     };
     Recording::check(Some(&options.output))?;
     let shown = harmless::path(&options.subject);

@@ -42,8 +42,9 @@ pub(super) fn write(document: &Document) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail.
     let _ = writeln!(text, "# {}\n", escape(&document.title));
+    let several = document.chapters.len() > 1;
     for chapter in &document.chapters {
-        if document.chapters.len() > 1 {
+        if several {
             let _ = writeln!(text, "## {}\n", escape(&chapter.title));
         }
         let _ = writeln!(text, "**{}**: {}\n", chapter.state, escape(&chapter.verdict));
@@ -51,9 +52,10 @@ pub(super) fn write(document: &Document) -> String {
             let _ = writeln!(text, "* {}: {}", escape(name), escape(value));
         }
         text.push('\n');
-        chapter.sections.iter().for_each(|part| section(&mut text, part));
+        let level = if several { "###" } else { "##" };
+        chapter.sections.iter().for_each(|part| section(&mut text, part, level));
     }
-    document.sections.iter().for_each(|part| section(&mut text, part));
+    document.sections.iter().for_each(|part| section(&mut text, part, "##"));
     for sentence in &document.colophon {
         let _ = writeln!(text, "{}\n", escape(sentence));
     }
@@ -62,8 +64,8 @@ pub(super) fn write(document: &Document) -> String {
     text
 }
 
-fn section(text: &mut String, section: &Section) {
-    let _ = writeln!(text, "## {}\n", escape(section.title));
+fn section(text: &mut String, section: &Section, level: &str) {
+    let _ = writeln!(text, "{level} {}\n", escape(section.title));
     for block in &section.blocks {
         match block {
             Block::Words(words) => {
@@ -71,7 +73,7 @@ fn section(text: &mut String, section: &Section) {
             }
             Block::Table(block) => table(text, block),
             Block::Figure(figure) => {
-                let _ = writeln!(text, "### {}\n", escape(&figure.title));
+                let _ = writeln!(text, "{level}# {}\n", escape(&figure.title));
                 let _ = writeln!(text, "{}\n", escape(&figure.description));
                 rows(text, &figure.table);
             }

@@ -2,8 +2,8 @@
 //! viewer (JSON). See `docs/report.md`.
 //!
 //! The models of a recording are made again, one after the other ([`Player`]); what is kept of them is
-//! bounded ([`gather`]); out of that comes a [`document`], which is written as HTML or Markdown, or a
-//! [`trace`]. Pure but for reading the recording: no clock, so the same recording gives the same bytes.
+//! bounded (`gather`); out of that comes a `document`, which is written as HTML or Markdown, or a
+//! `trace`. Pure but for reading the recording: no clock, so the same recording gives the same bytes.
 //! All that is said is the model's: nothing is worked out a second time.
 
 mod chapter;

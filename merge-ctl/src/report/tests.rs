@@ -162,6 +162,11 @@ fn many_merges_fit_into_one_page() {
         html.contains("Report of 200 merges") && html.contains("The merges behind the first 16")
     );
     assert_eq!(html.matches("<article>").count(), CHAPTERS);
+    let markdown = report(&recorded(&merges[..2]), Format::Markdown);
+    for heading in ["\n## estimate", "\n### Progress\n", "\n#### Rate over time\n", "\n## Host and"]
+    {
+        assert!(markdown.contains(heading), "{heading:?}");
+    }
 }
 
 #[test]

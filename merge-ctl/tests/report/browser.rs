@@ -23,6 +23,7 @@ pub(crate) struct Shown {
 }
 
 /// Tells what must be seen, also where what a test prints is not shown.
+#[expect(clippy::explicit_write, reason = "what the macros print is kept back")]
 pub(crate) fn tell(words: &str) {
     writeln!(io::stderr(), "{words}").unwrap();
 }
@@ -35,9 +36,7 @@ impl Browser {
         let found = NAMES.iter().flat_map(|name| places.iter().map(move |place| place.join(name)));
         let found = found.into_iter().find(|file| file.is_file());
         if found.is_none() {
-            eprintln!(
-                "SKIPPED: no browser here. To check reports in one: apt-get install chromium"
-            );
+            tell("SKIPPED: no browser here. To check reports in one: apt-get install chromium");
         }
         found.map(Self)
     }
