@@ -48,8 +48,8 @@ pub(crate) async fn run(options: &cli::Report) -> anyhow::Result<ExitCode> {
     if options.subject.is_file() {
         let cannot_report = || format!("cannot report of {shown}");
         let file = File::open(&options.subject).with_context(cannot_report)?;
-        let output = NewFile::create(&options.output)?;
-        let survey = make(file, format, output, &options.output).with_context(cannot_report)?;
+        let (text, survey) = told(file, format).with_context(cannot_report)?;
+        keep(&text, NewFile::create(&options.output)?, &options.output)?;
         return Ok(replay::sum_up(&survey, true).into());
     }
     let not_followed =
@@ -57,7 +57,8 @@ pub(crate) async fn run(options: &cli::Report) -> anyhow::Result<ExitCode> {
     let live = options.live();
     let (watched, recorded, output) = begin(options, &live).with_context(not_followed)?;
     let ended = watched.run().await;
-    let survey = make(recorded, format, output, &options.output)?;
+    let (text, survey) = told(recorded, format)?;
+    keep(&text, output, &options.output)?;
     if survey.outcome.is_none() {
         terminal::tell("the report ends before the merge that was followed");
     }
@@ -100,17 +101,15 @@ fn begin<'a>(
     Ok((live, recorded, output))
 }
 
-/// Plays a recording, and writes the report of it.
-fn make(
-    recording: File,
-    format: Format,
-    mut output: NewFile,
-    path: &Path,
-) -> anyhow::Result<Survey> {
-    let player = Player::open(recording)?;
-    let report = Report::gather(player, format)?;
+/// Plays a recording, and tells of it.
+fn told(recording: File, format: Format) -> anyhow::Result<(String, Survey)> {
+    let report = Report::gather(Player::open(recording)?, format)?;
     let survey = report.survey().clone();
-    let text = report.write()?;
+    Ok((report.write()?, survey))
+}
+
+/// Writes the report.
+fn keep(text: &str, mut output: NewFile, path: &Path) -> anyhow::Result<()> {
     let cannot_write = || format!("cannot write {}", harmless::path(path));
     // Names of processes are not everybody's business.
     output.file().set_permissions(Permissions::from_mode(0o600)).with_context(cannot_write)?;
@@ -118,7 +117,7 @@ fn make(
     output.keep()?;
     let size = human::bytes(text.len() as u64);
     terminal::tell(&format!("the report is in {}, {size}", harmless::path(path)));
-    Ok(survey)
+    Ok(())
 }
 
 /// A file beside the one to make, that no name stands for any more.
