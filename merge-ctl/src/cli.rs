@@ -79,6 +79,15 @@ Exit status:
   1  parts of the file are damaged, or it is no recording, or cannot be read
   2  wrong usage";
 
+const REPORT_STATUS: &str = "\
+Exit status of a report of a recording:
+  0  the report is made
+  1  it is made, and parts of the recording are damaged; or it is no recording, or there is another error
+  2  wrong usage
+  8  refused: the file to make exists
+Of a merge that goes on, the report is made, and the exit status is that of monitor: 0 finished, 3 still merging or not
+finished, 4 stalled, 5 failed, 6 a privilege or a kernel feature is missing.";
+
 const THROTTLE_STATUS: &str = "\
 Exit status:
   0  done: the merge is finished; the setting was shown or reset
@@ -178,6 +187,14 @@ pub(crate) enum Command {
     /// shown.
     #[command(after_help = REPLAY_STATUS)]
     Replay(Replay),
+    /// Tell of a merge in a file: a page with figures, a text for a ticket, or a trace
+    ///
+    /// Of a recording, or of a merge that goes on: that is followed to its end or to Ctrl-C, and goes on. The
+    /// ending of the file's name says what is made: .html is one page that is whole by itself, .md a text for a
+    /// ticket, .json a trace for Perfetto or chrome://tracing. The same recording gives the same bytes
+    /// (docs/report.md).
+    #[command(after_help = REPORT_STATUS)]
+    Report(Report),
     /// Slow a merge down while it lasts: to a share of the time, or so that writes keep to a latency
     ///
     /// Stays and prints a line a second of what came of it; when the merge ends, or you leave, the
@@ -374,16 +391,7 @@ pub(crate) struct Record {
 impl Record {
     /// The same as a live command is told.
     pub(crate) fn live(&self) -> Live {
-        Live {
-            output: None,
-            probes: self.probes,
-            interval: Duration::from_secs(1),
-            stall_after: self.stall_after,
-            verbose: false,
-            throttle: None,
-            throttle_goal: ThrottleGoal { write_latency: None, percentile: None, floor: None },
-            hooks: HookOptions { on_stall: None, on_done: None },
-        }
+        Live::unseen(self.probes, self.stall_after)
     }
 }
 
@@ -403,6 +411,31 @@ pub(crate) struct Replay {
     /// How many times as fast as it was to begin with: 1 to 1000, or max
     #[arg(long, default_value = "1", value_parser = Speed::parse)]
     pub(crate) speed: Speed,
+}
+
+/// `merge-ctl report`.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// The recording, or the merging origin
+    #[arg(value_name = "FILE|ORIGIN",
+          help = format!("The recording, or the merging origin, {NAMES}"))]
+    pub(crate) subject: PathBuf,
+    /// The file to make: .html, .md or .json. Nothing that exists is overwritten
+    #[arg(short, long, value_name = "FILE", value_parser = absolute)]
+    pub(crate) output: PathBuf,
+    /// Of a merge that goes on: what the eBPF programs may watch
+    #[arg(long, value_enum, default_value_t = Probes::Full)]
+    pub(crate) probes: Probes,
+    /// Of a merge that goes on: call it a stall when something waits for longer than this
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    pub(crate) stall_after: Duration,
+}
+
+impl Report {
+    /// The same as a live command is told.
+    pub(crate) fn live(&self) -> Live {
+        Live::unseen(self.probes, self.stall_after)
+    }
 }
 
 /// `merge-ctl wait`.
@@ -685,6 +718,22 @@ pub(crate) struct Live {
     /// The operator's own commands.
     #[command(flatten)]
     pub(crate) hooks: HookOptions,
+}
+
+impl Live {
+    /// What follows merges and shows nothing is told so.
+    fn unseen(probes: Probes, stall_after: Duration) -> Self {
+        Self {
+            output: None,
+            probes,
+            interval: Duration::from_secs(1),
+            stall_after,
+            verbose: false,
+            throttle: None,
+            throttle_goal: ThrottleGoal { write_latency: None, percentile: None, floor: None },
+            hooks: HookOptions { on_stall: None, on_done: None },
+        }
+    }
 }
 
 /// The operator's own commands. A command that is not there is found out here, before anything

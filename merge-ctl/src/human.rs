@@ -208,6 +208,20 @@ pub fn clock_utc(unix_s: u64) -> String {
     format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
 }
 
+/// A second since 1970 with its day, UTC: `2026-03-01 10:42:07`.
+pub fn date_utc(unix_s: u64) -> String {
+    // Days are counted from 1 March 0000, in eras of 400 years, so that a leap day ends its year.
+    let days = unix_s / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year, if month < 10 { month + 3 } else { month - 9 });
+    let year = year + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {}", clock_utc(unix_s))
+}
+
 /// An error with its causes, in one line.
 pub fn in_full(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
@@ -294,6 +308,21 @@ mod tests {
         assert_eq!(per_second(0.44), "0.4");
         assert_eq!(per_second(1203.6), "1,204");
         assert_eq!(counted(1, "run"), "1 run");
+    }
+
+    #[test]
+    fn dates_know_leap_years() {
+        for (unix_s, text) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (1_709_251_200, "2024-03-01 00:00:00"),
+            (1_767_225_599, "2025-12-31 23:59:59"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+        ] {
+            assert_eq!(date_utc(unix_s), text, "{unix_s}");
+        }
+        assert!(date_utc(u64::MAX).contains('-'));
     }
 
     #[test]

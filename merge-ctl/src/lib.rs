@@ -4,7 +4,7 @@
 //! The way of the data: readers ([`dm`], [`store`], [`probe`]) make a raw [`sample::Sample`]; the
 //! [`model`] is a pure function of the samples; [`view`] and [`output`] only read the model; the
 //! controller in [`merge`] decides, and acts through [`dm`] and [`lvm`]. A [`recording`] keeps samples, for
-//! the same model once more.
+//! the same model once more, and a [`report`] tells of them on paper.
 
 pub mod calibrate;
 pub mod cost;
@@ -24,6 +24,7 @@ pub mod planner;
 pub mod probe;
 pub mod program;
 pub mod recording;
+pub mod report;
 pub mod safe_path;
 pub mod sample;
 pub mod sampler;

@@ -27,6 +27,7 @@ pub(crate) mod record;
 pub(crate) mod recording;
 pub(crate) mod recover_failed;
 pub(crate) mod replay;
+pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod start;
 pub(crate) mod status;

@@ -12,7 +12,7 @@ use anyhow::Context;
 use merge_ctl::harmless;
 use merge_ctl::human;
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
-use merge_ctl::recording::{Facts, Lost, Outcome, Recorder};
+use merge_ctl::recording::{Facts, Lost, Outcome, Recorder, Sink};
 use merge_ctl::sample::{MergeIdentity, Sample};
 
 use super::live;
@@ -23,7 +23,8 @@ use crate::exit::Usage;
 /// A recording that goes on. Without any merge in it, it leaves no file.
 pub(crate) struct Recording {
     recorder: Option<Recorder>,
-    path: PathBuf,
+    /// None for a file that nobody but us knows of.
+    path: Option<PathBuf>,
     stall_after_ns: u64,
     has_merges: bool,
 }
@@ -65,10 +66,29 @@ impl Recording {
         let recorder = Recorder::begin(file, Facts::of_this_host(command, options.interval));
         Ok(Some(Self {
             recorder: Some(recorder.with_context(cannot_create)?),
-            path: path.to_owned(),
+            path: Some(path.to_owned()),
             stall_after_ns: live::nanoseconds(options.stall_after),
             has_merges: false,
         }))
+    }
+
+    /// The same into a file that nobody but us knows of; nothing is told of it but trouble.
+    ///
+    /// # Errors
+    /// Where there can be no thread.
+    pub(crate) fn unnamed(sink: impl Sink, command: &str, options: &cli::Live) -> io::Result<Self> {
+        let recorder = Recorder::begin(sink, Facts::of_this_host(command, options.interval))?;
+        Ok(Self {
+            recorder: Some(recorder),
+            path: None,
+            stall_after_ns: live::nanoseconds(options.stall_after),
+            has_merges: false,
+        })
+    }
+
+    /// What the file is called.
+    fn name(&self) -> String {
+        self.path.as_deref().map_or_else(|| "what is kept".to_owned(), harmless::path)
     }
 
     /// The same for a merge that cannot be put off any more: without a file it goes on without one.
@@ -124,7 +144,7 @@ impl Recording {
         let why = self.recorder.as_mut()?.trouble()?;
         // What it still holds is of no use to anybody.
         self.recorder = None;
-        let path = harmless::path(&self.path);
+        let path = self.name();
         Some(format!("the recording has ended, and the merge goes on: cannot write {path}: {why}"))
     }
 
@@ -133,11 +153,14 @@ impl Recording {
         // What it was told of trouble before is enough.
         let Some(recorder) = self.recorder.take().filter(|_| self.has_merges) else { return };
         let ended = recorder.end(outcome);
-        let path = harmless::path(&self.path);
+        let path = self.name();
         if let Some(error) = ended.error {
             return terminal::tell(&format!(
                 "the recording is not whole: cannot write {path}: {error}"
             ));
+        }
+        if self.path.is_none() {
+            return;
         }
         let samples = human::counted(ended.samples, "sample");
         let bytes = human::bytes(ended.bytes);
@@ -147,11 +170,9 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        if self.has_merges {
-            return;
-        }
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            let path = harmless::path(&self.path);
+        let Some(path) = self.path.as_deref().filter(|_| !self.has_merges) else { return };
+        if let Err(error) = std::fs::remove_file(path) {
+            let path = harmless::path(path);
             terminal::tell(&format!("cannot remove the empty recording {path}: {error}"));
         }
     }
@@ -216,7 +237,7 @@ mod tests {
         let recorder = Recorder::begin(create(&path).unwrap(), Facts::default()).unwrap();
         let recording = Recording {
             recorder: Some(recorder),
-            path: path.clone(),
+            path: Some(path.clone()),
             stall_after_ns: 1,
             has_merges: false,
         };

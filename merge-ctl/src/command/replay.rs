@@ -213,7 +213,7 @@ impl Show {
 }
 
 /// Names what could not be shown, and gives the exit status. `is_whole`: whether all was looked at.
-fn sum_up(survey: &Survey, is_whole: bool) -> Exit {
+pub(crate) fn sum_up(survey: &Survey, is_whole: bool) -> Exit {
     let (faults, count) = &survey.faults;
     for fault in faults.iter().take(NAMED) {
         terminal::tell(&format!("not shown: {}", printable(&fault.to_string())));

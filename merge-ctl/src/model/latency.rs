@@ -98,7 +98,7 @@ impl Latency {
             per_s: per_s(count),
             bytes_per_s: per_s(after.bytes.saturating_sub(before.bytes)),
             p50_ns: quantile_ns(&counts, count.div_ceil(2)),
-            p99_ns: quantile_ns(&counts, (count * 99).div_ceil(100)),
+            p99_ns: quantile_ns(&counts, count - count / 100),
             max_ns: quantile_ns(&counts, count),
         }
     }

@@ -10,6 +10,8 @@ use crate::cost::TimeRange;
 pub struct Rate {
     /// Bytes a second, over the last few seconds.
     pub bytes_per_s: f64,
+    /// Bytes a second since the sample before; none at the first.
+    pub step_bytes_per_s: Option<f64>,
     /// Runs a second, over the last few seconds; none without probes.
     pub runs_per_s: Option<f64>,
     /// Bytes a second in each whole second, newest last, at most `Model::RATE_HISTORY`.
@@ -22,6 +24,15 @@ pub(super) struct Point {
     pub(super) at_ns: u64,
     pub(super) merged_bytes: u64,
     pub(super) runs: u64,
+}
+
+impl Point {
+    /// Bytes a second from here to there; none where no time lies between.
+    fn bytes_per_s_until(self, later: Self) -> Option<f64> {
+        let seconds = later.at_ns.saturating_sub(self.at_ns) as f64 / NS_PER_S as f64;
+        let bytes = later.merged_bytes.saturating_sub(self.merged_bytes) as f64;
+        (seconds > 0.0).then_some(bytes / seconds)
+    }
 }
 
 /// The points that the rates are made of.
@@ -54,6 +65,7 @@ impl Window {
     pub(super) fn push(&mut self, point: Point, rate: &mut Rate, with_runs: bool, keep: usize) {
         let last = self.points.back().copied().unwrap_or(point);
         self.push_seconds(last, point, rate, keep);
+        rate.step_bytes_per_s = last.bytes_per_s_until(point);
         self.points.push_back(point);
         while self.points.len() > 2 && self.points[1].at_ns + RECENT_NS <= point.at_ns {
             self.points.pop_front();
@@ -150,6 +162,11 @@ mod tests {
         assert_eq!(rate.history, [100.0, 100.0, 100.0]);
         assert_eq!(rate.bytes_per_s, 100.0);
         assert_eq!(rate.runs_per_s, Some(10.0));
+        assert_eq!(rate.step_bytes_per_s, Some(100.0));
+        window.push(point(13.7, 350), &mut rate, true, 300);
+        assert_eq!(rate.step_bytes_per_s, Some(0.0));
+        window.push(point(13.7, 380), &mut rate, true, 300);
+        assert_eq!(rate.step_bytes_per_s, None, "no time has passed");
     }
 
     #[test]

@@ -146,7 +146,12 @@ pub(crate) fn merging() -> Model {
         state: State::Merging,
         end: None,
         progress: Progress { initial_bytes, left_bytes: initial_bytes * 386 / 1000 },
-        rate: Rate { bytes_per_s: 40_055_603.2, runs_per_s: Some(41.2), history },
+        rate: Rate {
+            bytes_per_s: 40_055_603.2,
+            step_bytes_per_s: Some(39e6),
+            runs_per_s: Some(41.2),
+            history,
+        },
         left: Some(TimeRange { low_s: 110.0, high_s: 160.0 }),
         ahead: Some(Ahead {
             initial_runs: 12_322,
@@ -384,6 +389,7 @@ pub(crate) fn nasty() -> Model {
     model.progress = Progress { initial_bytes: u64::MAX, left_bytes: 0 };
     model.elapsed_ns = u64::MAX;
     model.rate = Rate {
+        step_bytes_per_s: Some(f64::NAN),
         bytes_per_s: f64::NAN,
         runs_per_s: Some(f64::INFINITY),
         history: [f64::NAN, f64::INFINITY, -1.0, 0.0, f64::MAX].into(),

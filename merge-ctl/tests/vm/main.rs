@@ -37,6 +37,7 @@ mod plan;
 mod quiet;
 mod recording;
 mod refusals;
+mod report;
 mod resume;
 mod runs;
 mod several;
