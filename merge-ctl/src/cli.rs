@@ -94,7 +94,8 @@ Exit status:
   0  all that a merge needs is there, of logical volumes or of plain device-mapper devices
   1  another error
   2  wrong usage
-  6  something without which nothing can be merged is missing: a privilege, or a part of the kernel";
+  6  something without which nothing can be merged is missing, or cannot be seen: a privilege, or
+     a part of the kernel";
 
 const NAMES: &str = "as vg/lv, /dev/vg/lv, /dev/mapper/NAME, a device-mapper name, or /dev/dm-N";
 

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, to keep the trace")]
 
+#[expect(dead_code, reason = "nothing is typed here")]
+mod terminal;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +15,7 @@ use std::process::{Command, Output};
 
 use merge_ctl::doctor::Code;
 use serde_json::Value;
+use terminal::Terminal;
 
 /// What a nobody is.
 const NOBODY: u32 = 65534;
@@ -146,6 +150,18 @@ fn without_root_it_says_what_cannot_be_done_and_what_cannot_be_seen() {
     for code in Code::ALL.iter().filter(|code| code.is_program()) {
         assert_eq!(check(&value, code.name())["verdict"], "unknown");
     }
+}
+
+#[test]
+fn in_a_terminal_it_looks_at_that_and_fits_into_it() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_merge-ctl"));
+    let mut terminal = Terminal::start(command.arg("doctor"));
+    let status = terminal.exit_status();
+    assert!([0, 6].contains(&status), "{}", terminal.seen);
+    let fits = "ok        100 columns and 30 rows: the dashboard fits. [terminal]";
+    assert!(terminal.seen.contains(fits), "{}", terminal.seen);
+    let widest = terminal.seen.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!((60..=100).contains(&widest), "{}", terminal.seen);
 }
 
 /// `/proc` and `/sys` are covered in a name space of mounts that nobody else has.

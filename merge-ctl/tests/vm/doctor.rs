@@ -75,7 +75,7 @@ struct Unloaded;
 
 impl Unloaded {
     fn now() -> Self {
-        run("modprobe", &["-r", "dm-snapshot"]);
+        run("rmmod", &["dm_snapshot"]);
         Self
     }
 }
