@@ -98,6 +98,14 @@ Exit status:
   6  a privilege or a kernel feature is missing
   8  refused: another process throttles";
 
+const DOCTOR_STATUS: &str = "\
+Exit status:
+  0  all that a merge needs is there, of logical volumes or of plain device-mapper devices
+  1  another error
+  2  wrong usage
+  6  something without which nothing can be merged is missing, or cannot be seen: a privilege, or
+     a part of the kernel";
+
 const NAMES: &str = "as vg/lv, /dev/vg/lv, /dev/mapper/NAME, a device-mapper name, or /dev/dm-N";
 
 /// Roll a volume back to its snapshot: start the merge, see live what it does and why it is slow,
@@ -202,9 +210,25 @@ pub(crate) enum Command {
     /// a profile or a latency it shows the present setting and who has made it. See docs/throttle.md.
     #[command(after_help = THROTTLE_STATUS)]
     Throttle(Throttle),
+    /// Say what works on this host, what does not, what that costs, and how to get it
+    ///
+    /// Looks at the kernel, its modules, types and addresses, attaches each probe and takes it off again,
+    /// and looks at privileges, device-mapper, lvm2, io_uring, the throttle and the terminal. It changes
+    /// nothing, and loads no module. Without root it tells what can be seen then. The checks are described
+    /// in docs/doctor.md.
+    #[command(after_help = DOCTOR_STATUS)]
+    Doctor(Doctor),
     /// Wait for the death of another merge-ctl, and put right what it leaves behind
     #[command(hide = true)]
     Guard,
+}
+
+/// `merge-ctl doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `merge-ctl start`.

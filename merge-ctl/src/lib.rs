@@ -9,6 +9,7 @@
 pub mod calibrate;
 pub mod cost;
 pub mod dm;
+pub mod doctor;
 pub mod fold;
 pub mod guard;
 pub mod harmless;

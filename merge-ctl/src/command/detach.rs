@@ -65,7 +65,7 @@ pub(crate) fn detach(
         Inbox::open().context("cannot make a socket to hear from the detached merge-ctl")?;
     let stem = systemd::stem(&plan.origin.info.name, &plan.origin.info.dev.to_string());
     let arguments = arguments(env::args_os().skip(1), inbox.path(), lose_siblings);
-    let mut home = if Path::new(SYSTEMD).is_dir() {
+    let mut home = if systemd_runs() {
         Home::unit(&stem, &plan.origin.label(), &arguments)?
     } else {
         Home::daemon(&stem, &arguments)?
@@ -90,6 +90,16 @@ pub(crate) fn detach(
         writeln!(io::stdout(), "{}", if json { told.json() } else { told.words() })?;
     }
     Ok(ExitCode::from(status))
+}
+
+/// Whether a detached merge-ctl becomes a unit of systemd.
+pub(crate) fn systemd_runs() -> bool {
+    Path::new(SYSTEMD).is_dir()
+}
+
+/// What makes units.
+pub(crate) fn systemd_run() -> Option<&'static Path> {
+    SYSTEMD_RUN.map(Path::new).into_iter().find(|path| path.exists())
 }
 
 /// Our own arguments, for a merge-ctl that is detached and tells `socket` of it. They begin with
@@ -138,8 +148,7 @@ impl Home {
         if !program.exists() {
             bail!("{} was replaced while it runs: call it once more", program.display());
         }
-        let run = SYSTEMD_RUN.map(Path::new).into_iter().find(|path| path.exists());
-        let run = run.context("systemd runs, but there is no /usr/bin/systemd-run")?;
+        let run = systemd_run().context("systemd runs, but there is no /usr/bin/systemd-run")?;
         let name = systemd::unit(stem);
         // The hooks are looked for once more there.
         let handed_on = [state_dir::VARIABLE, "PATH"];

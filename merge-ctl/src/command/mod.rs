@@ -5,6 +5,7 @@ pub(crate) mod begin;
 pub(crate) mod check;
 pub(crate) mod dashboard;
 pub(crate) mod detach;
+pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod elsewhere;
 pub(crate) mod explain;

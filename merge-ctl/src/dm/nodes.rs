@@ -21,6 +21,11 @@ const DIRECTORY: &str = "/dev/mapper";
 const UDEV_SOCKET: &str = "/run/udev/control";
 const UDEV_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Whether udev runs, and makes the nodes.
+pub fn udev_runs() -> bool {
+    Path::new(UDEV_SOCKET).exists()
+}
+
 /// Sees to it that `/dev/mapper/NAME` is there, for a device that was created and resumed: waits a
 /// moment for udev where it runs, else makes the node. Returns its path.
 ///
@@ -28,7 +33,7 @@ const UDEV_PATIENCE: Duration = Duration::from_secs(2);
 /// From the file system; also where the path stands for something else.
 pub fn ensure(name: &str, dev: DeviceNumber) -> io::Result<PathBuf> {
     let path = path_of(Path::new(DIRECTORY), name)?;
-    let patience = if Path::new(UDEV_SOCKET).exists() { UDEV_PATIENCE } else { Duration::ZERO };
+    let patience = if udev_runs() { UDEV_PATIENCE } else { Duration::ZERO };
     let deadline = Instant::now() + patience;
     while !path.exists() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));

@@ -7,7 +7,7 @@
 //! in names, so that none can be an option, a tag or another volume.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use serde::de::{DeserializeOwned, Error as _};
@@ -261,6 +261,11 @@ impl Lvm {
     /// [`LvmError::Missing`].
     pub fn find() -> Result<Self, LvmError> {
         program::find("lvm").map(|program| Self { program }).ok_or(LvmError::Missing)
+    }
+
+    /// Where it is.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// `lvconvert --merge`, without waiting for the end. lvm2 leaves a process behind (or tells

@@ -40,6 +40,15 @@ pub use self::error::{Act, OfflineError};
 pub use self::options::Options;
 pub use self::target::Target;
 
+/// Whether the kernel lets this process make requests by io_uring; the ring is gone again. Without it
+/// the engine makes them by threads.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn try_uring() -> std::io::Result<()> {
+    uring::ring(Options::default().requests as usize).map(drop)
+}
+
 /// What is merged into what: both open for this process alone, for as long as this lives.
 #[derive(Debug)]
 pub struct Devices {

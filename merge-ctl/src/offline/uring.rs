@@ -42,8 +42,7 @@ impl Uring {
     /// # Errors
     /// What the kernel answers: among others `EPERM` and `ENOSYS`, where io_uring is forbidden.
     pub(super) fn new(files: Files, slots: Slots, requests: usize) -> io::Result<Self> {
-        let entries = u32::try_from(requests.next_power_of_two()).unwrap_or(u32::MAX);
-        let ring = IoUring::new(entries)?;
+        let ring = ring(requests)?;
         let buffers = Buffers::new(slots)?;
         let registered = buffers.register(&ring);
         Ok(Self { ring, buffers, registered, under_way: 0, files })
@@ -88,6 +87,12 @@ impl Uring {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A ring for so many requests at once.
+pub(super) fn ring(requests: usize) -> io::Result<IoUring> {
+    let entries = u32::try_from(requests.next_power_of_two()).unwrap_or(u32::MAX);
+    IoUring::new(entries)
 }
 
 fn is_passing(error: &io::Error) -> bool {

@@ -7,6 +7,7 @@
 
 pub mod advice;
 pub mod check;
+pub mod doctor;
 pub mod dry_run;
 pub mod explain;
 #[cfg(test)]

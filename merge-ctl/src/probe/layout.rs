@@ -51,6 +51,11 @@ pub(super) struct SnapshotLayout {
 }
 
 impl Layout {
+    /// Whether the running kernel tells its types at all.
+    pub(super) fn is_there() -> bool {
+        Path::new(VMLINUX).exists()
+    }
+
     /// Reads the running kernel's. Without BTF of dm-snapshot only its devices are missing.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MERGE_EBPF_OBJECT"));
 
 /// Programs and the functions they probe, from the last that a run calls to the first: so the first
 /// run that is seen to begin is seen to its end.
-const RUNS: [(&str, &str); 7] = [
+pub(super) const RUNS: [(&str, &str); 7] = [
     ("commit_merge_return", "persistent_commit_merge"),
     ("commit_merge", "persistent_commit_merge"),
     ("copied_return", "merge_callback"),
@@ -30,8 +30,15 @@ const RUNS: [(&str, &str); 7] = [
 ];
 
 /// These are on the way of every application write to an origin with snapshots.
-const SIBLINGS: [(&str, &str); 2] =
+pub(super) const SIBLINGS: [(&str, &str); 2] =
     [("origin_write_return", "__origin_write"), ("origin_write", "__origin_write")];
+
+/// Programs and their tracepoints. Completions first: what is queued from then on is seen to its end.
+/// `queue_first` as in the layout.
+pub(super) const fn block(queue_first: bool) -> [(&'static str, &'static str); 2] {
+    let queue = if queue_first { "bio_queue_of_queue" } else { "bio_queue" };
+    [("bio_complete", "block_bio_complete"), (queue, "block_bio_queue")]
+}
 
 /// Why programs could not be loaded or attached.
 #[derive(Debug, Error)]
@@ -79,9 +86,7 @@ impl Programs {
     /// The kernel has no such tracepoints, or refuses the programs.
     pub(super) fn attach_block(&mut self, queue_first: bool) -> Result<(), LoadError> {
         let btf = Btf::from_sys_fs()?;
-        let queue = if queue_first { "bio_queue_of_queue" } else { "bio_queue" };
-        // Completions first: what is queued from then on is seen to its end.
-        let group = [("bio_complete", "block_bio_complete"), (queue, "block_bio_queue")];
+        let group = block(queue_first);
         for (program, tracepoint) in group {
             if let Err(error) = self.attach_tracepoint(program, tracepoint, &btf) {
                 self.unload_tracepoints(&group);
@@ -150,6 +155,37 @@ impl Programs {
                 .map_err(|source| LoadError::Program { program, source })?;
         }
         Ok(())
+    }
+
+    /// Loads a program, attaches it, and takes it off again.
+    ///
+    /// # Errors
+    /// As where its group is attached.
+    pub(super) fn try_kprobe(
+        &mut self,
+        program: &'static str,
+        function: &'static str,
+    ) -> Result<(), LoadError> {
+        let one = [(program, function)];
+        let tried =
+            self.load_kprobes(&one).and_then(|()| self.attach_kprobe(program, function).map(drop));
+        self.unload_kprobes(&one);
+        tried
+    }
+
+    /// The same for a program at a tracepoint.
+    ///
+    /// # Errors
+    /// As in [`Programs::attach_block`].
+    pub(super) fn try_tracepoint(
+        &mut self,
+        program: &'static str,
+        tracepoint: &'static str,
+    ) -> Result<(), LoadError> {
+        let btf = Btf::from_sys_fs()?;
+        let tried = self.attach_tracepoint(program, tracepoint, &btf);
+        self.unload_tracepoints(&[(program, tracepoint)]);
+        tried
     }
 
     /// What each attached program has cost since the kernel began to measure.

@@ -13,6 +13,7 @@ mod layout;
 mod load;
 mod log;
 mod runs;
+pub mod survey;
 mod tier;
 
 use std::os::fd::OwnedFd;

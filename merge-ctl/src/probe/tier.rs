@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{Map, MapError};
@@ -29,6 +30,9 @@ pub(super) struct Parts {
     pub(super) log: Option<ProgramLog>,
     pub(super) programs: Option<Programs>,
 }
+
+/// Why I/O cannot be followed where BTF does not tell what is needed of a bio.
+const OTHER_BIO: &str = "this kernel's bio has another shape than those we know";
 
 /// Why a part is missing: a sentence for the operator.
 type Missing = String;
@@ -119,7 +123,7 @@ fn find_merge_callback(options: ProbeOptions, layout: &Layout) -> Result<u64, Mi
 fn attach_io(programs: &mut Programs, layout: &Layout) -> Result<Io, Missing> {
     let unseen = |why: String| format!("I/O in flight is not seen: {why}.");
     let Some(bio) = layout.bio else {
-        return Err(unseen("this kernel's bio has another shape than those we know".to_owned()));
+        return Err(unseen(OTHER_BIO.to_owned()));
     };
     programs.attach_block(bio.queue_first).map_err(|error| unseen(why(&error)))?;
     // Only now: programs that are not loaded yet do not hold their maps.
@@ -171,15 +175,20 @@ fn keep<T>(part: Result<T, Missing>, missing: &mut Vec<Missing>) -> Option<T> {
 
 /// Below Linux 5.11 the memory of maps counts against this limit. Where it cannot be lifted,
 /// loading says what is wrong.
-fn lift_memory_limit() {
+pub(super) fn lift_memory_limit() {
     _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+}
+
+/// Whether the kernel lets programs be attached to its functions.
+pub(crate) fn has_kprobes() -> bool {
+    Path::new("/sys/bus/event_source/devices/kprobe").exists()
 }
 
 fn no_probes(error: &LoadError) -> Missing {
     format!("No probes: {}.", why(error))
 }
 
-fn why(error: &LoadError) -> String {
+pub(super) fn why(error: &LoadError) -> String {
     if is_refused(error) {
         return "the kernel refused (run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYSLOG)"
             .to_owned();
@@ -187,9 +196,8 @@ fn why(error: &LoadError) -> String {
     first_line(error)
 }
 
-fn why_no_kprobe(error: &LoadError) -> String {
-    if !std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists() && !is_refused(error)
-    {
+pub(super) fn why_no_kprobe(error: &LoadError) -> String {
+    if !has_kprobes() && !is_refused(error) {
         return "the kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned();
     }
     why(error)

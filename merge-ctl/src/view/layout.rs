@@ -35,6 +35,11 @@ const VERDICT: usize = 4;
 /// From this height on there is room for advice on a merge that goes on.
 const TALL: u16 = 30;
 
+/// Whether a screen of this size has regions.
+pub(super) const fn has_room(columns: u16, rows: u16) -> bool {
+    columns >= MIN_WIDTH && rows >= MIN_HEIGHT
+}
+
 /// Rows that the verdict needs: more where there is something to do, or not all is seen.
 fn words(model: &Model, screen: Rect) -> u16 {
     match (model.state.is_over(), model.identity.probes.tier) {
@@ -80,7 +85,7 @@ fn share_out(height: u16, verdict: u16, offline: bool) -> [u16; 5] {
 
 /// The regions of a screen; none where it is too small for them.
 pub(super) fn regions(screen: Rect, model: &Model) -> Option<Regions> {
-    if screen.width < MIN_WIDTH || screen.height < MIN_HEIGHT {
+    if !has_room(screen.width, screen.height) {
         return None;
     }
     let rows = share_out(screen.height, words(model, screen), model.offline.is_some());

@@ -63,6 +63,12 @@ use replay::Replay;
 use tabs::Tabs;
 use theme::Theme;
 
+/// Whether a terminal of this size shows all regions; a smaller one shows lines in the order of their
+/// importance.
+pub const fn has_room(columns: u16, rows: u16) -> bool {
+    layout::has_room(columns, rows)
+}
+
 /// What is shown beside the model: the operator's doing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ViewState {

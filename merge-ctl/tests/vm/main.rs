@@ -8,6 +8,7 @@ mod crash;
 mod detach;
 mod device_mapper;
 mod differential;
+mod doctor;
 mod dump;
 mod explain;
 mod failures;

@@ -7,7 +7,7 @@
 mod bounded;
 mod counting;
 mod exceptions;
-mod privilege;
+pub(crate) mod privilege;
 
 use std::fs;
 use std::io;
@@ -46,7 +46,7 @@ pub fn all(control: &Control, host: &Host, device: &Device) -> Facts {
         None => {}
     }
     if device.owner() == Owner::DeviceMapper {
-        facts.state = Some(state_directory());
+        facts.state = Some(state_directory(&state_dir::lasting()));
     }
     if !suspended {
         facts.store = exceptions::look(device, COUNTING);
@@ -112,14 +112,16 @@ fn users(host: &Host, device: &Device) -> Vec<(DeviceNumber, holders::Holders)> 
     wanted.into_iter().map(|dev| (dev, holders::holders_of(dev).unwrap_or_default())).collect()
 }
 
-fn merge_target(control: &Control, not_known: &mut Vec<String>) -> Option<MergeTarget> {
+pub(crate) fn merge_target(control: &Control, not_known: &mut Vec<String>) -> Option<MergeTarget> {
     match control.targets() {
         Ok(targets) if targets.iter().any(|it| it.kind == "snapshot-merge") => {
             Some(MergeTarget::There)
         }
-        Ok(_) => {
-            Some(if is_module_there() { MergeTarget::ToBeLoaded } else { MergeTarget::Missing })
-        }
+        Ok(_) => Some(if is_module_there("dm-snapshot") {
+            MergeTarget::ToBeLoaded
+        } else {
+            MergeTarget::Missing
+        }),
         Err(error) => {
             not_known.push(format!("Whether the kernel can merge: {error}."));
             None
@@ -127,18 +129,24 @@ fn merge_target(control: &Control, not_known: &mut Vec<String>) -> Option<MergeT
     }
 }
 
-/// Whether the module dm-snapshot is among those of the running kernel.
-fn is_module_there() -> bool {
-    let Ok(release) = fs::read_to_string("/proc/sys/kernel/osrelease") else { return false };
-    let directory = PathBuf::from("/lib/modules").join(release.trim());
-    ["modules.dep", "modules.builtin"].iter().any(|list| {
-        fs::read_to_string(directory.join(list)).is_ok_and(|text| text.contains("/dm-snapshot.ko"))
-    })
+/// Whether a module, with hyphens in its name, is among those of the running kernel.
+pub(crate) fn is_module_there(name: &str) -> bool {
+    let Some(directory) = modules_directory() else { return false };
+    let file = format!("/{name}.ko");
+    ["modules.dep", "modules.builtin"]
+        .iter()
+        .any(|list| fs::read_to_string(directory.join(list)).is_ok_and(|it| it.contains(&file)))
 }
 
-fn state_directory() -> StateDirectory {
-    let directory = state_dir::lasting();
-    let path = harmless::path(&directory);
+/// Where the modules of the running kernel are, or should be.
+pub(crate) fn modules_directory() -> Option<PathBuf> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    Some(PathBuf::from("/lib/modules").join(release.trim()))
+}
+
+/// Whether files can be kept in a directory, which need not be there yet.
+pub(crate) fn state_directory(directory: &Path) -> StateDirectory {
+    let path = harmless::path(directory);
     let there = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     if let Err(errno) = rustix::fs::accessat(CWD, there, Access::WRITE_OK, AtFlags::EACCESS) {
         return StateDirectory::Unwritable { path, why: errno.to_string() };

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use super::super::facts::Privilege;
+use crate::probe::survey;
 
 /// Bits of `include/uapi/linux/capability.h`.
 const IPC_LOCK: u32 = 14;
@@ -14,13 +14,13 @@ const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
 /// Effective capabilities and user.
-pub(super) struct Capabilities {
+pub(crate) struct Capabilities {
     effective: u64,
     root: bool,
 }
 
 impl Capabilities {
-    pub(super) fn of_this_process() -> io::Result<Self> {
+    pub(crate) fn of_this_process() -> io::Result<Self> {
         let text = fs::read_to_string("/proc/self/status")?;
         Self::parse(&text).ok_or_else(|| io::Error::other("/proc/self/status is not understood"))
     }
@@ -37,15 +37,24 @@ impl Capabilities {
         self.effective >> capability & 1 == 1
     }
 
-    pub(super) const fn privilege(&self) -> Privilege {
+    pub(crate) const fn privilege(&self) -> Privilege {
         Privilege { admin: self.has(SYS_ADMIN), lock_memory: self.has(IPC_LOCK), root: self.root }
+    }
+
+    /// Whether eBPF programs may be loaded.
+    pub(crate) const fn may_load(&self) -> bool {
+        self.has(SYS_ADMIN) || (self.has(BPF) && self.has(PERFMON))
+    }
+
+    /// Whether the kernel tells its addresses, as far as capabilities decide it.
+    pub(crate) const fn may_see_addresses(&self) -> bool {
+        self.has(SYSLOG) || self.has(SYS_ADMIN)
     }
 
     /// What the eBPF programs will not show, as far as it is known without loading them.
     pub(super) fn not_seen(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        let may_load = self.has(SYS_ADMIN) || (self.has(BPF) && self.has(PERFMON));
-        if !may_load {
+        if !self.may_load() {
             missing.push(
                 "Neither runs nor application I/O will be seen: CAP_BPF and CAP_PERFMON are \
                           missing."
@@ -53,19 +62,18 @@ impl Capabilities {
             );
             return missing;
         }
-        if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        if !survey::has_types() {
             missing.push("Application I/O will not be seen: this kernel has no BTF.".to_owned());
         }
-        if !Path::new("/sys/bus/event_source/devices/kprobe").exists() {
+        if !survey::has_kprobes() {
             missing.push(
                 "Runs and their phases will not be seen: this kernel has no kprobes.".to_owned(),
             );
         }
-        if !self.has(SYSLOG) && !self.has(SYS_ADMIN) {
+        if !self.may_see_addresses() {
             missing.push("Runs may not be seen: CAP_SYSLOG is missing.".to_owned());
         }
-        let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-        if lockdown.contains("[confidentiality]") {
+        if is_confidential() == Some(true) {
             missing.push(
                 "Neither runs nor application I/O will be seen: the kernel is locked down for \
                           confidentiality."
@@ -74,6 +82,13 @@ impl Capabilities {
         }
         missing
     }
+}
+
+/// Whether the kernel is locked down for confidentiality, which forbids all probes; none where it
+/// does not say.
+pub(crate) fn is_confidential() -> Option<bool> {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    Some(text.contains("[confidentiality]"))
 }
 
 #[cfg(test)]
