@@ -39,6 +39,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Throttle(options) => runtime()?.block_on(command::throttle::run(options)),
         Command::Record(options) => runtime()?.block_on(command::record::run(options)),
         Command::Replay(options) => runtime()?.block_on(command::replay::run(options)),
+        Command::Export(options) => runtime()?.block_on(command::export::run(options)),
         Command::Guard => command::guard::run(),
         Command::Status(options) => {
             command::status::run(options.name.as_deref(), options.json).map(|()| Exit::Done.into())

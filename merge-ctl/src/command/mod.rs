@@ -8,6 +8,7 @@ pub(crate) mod detach;
 pub(crate) mod dump;
 pub(crate) mod elsewhere;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod face;
 pub(crate) mod finish;
 pub(crate) mod finish_lvm;

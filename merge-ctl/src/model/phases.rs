@@ -13,6 +13,9 @@ pub struct Phases {
     pub since_start: PhaseTime,
     /// The runs that finished in the last minute.
     pub last_minute_runs: RunCount,
+    /// Of the finished runs since the first sample. Never less than it was, as what is told of a run
+    /// in progress may be for a moment.
+    pub finished: PhaseTime,
 }
 
 /// How many runs, and how many chunks they had together.
@@ -101,6 +104,7 @@ impl PhaseLog {
         let running = current.map(|run| self.so_far(now_ns, run)).unwrap_or_default();
         let mut phases = Phases { last_minute: running, since_start: running, ..Phases::default() };
         phases.since_start.add(&self.finished);
+        phases.finished = self.finished;
         for (_, time, runs) in &self.by_second {
             phases.last_minute.add(time);
             phases.last_minute_runs.add(*runs);
