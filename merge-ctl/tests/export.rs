@@ -133,29 +133,38 @@ fn a_scraper_gets_the_text_it_asks_for_and_newer_figures_later() {
     assert_eq!(exporter.leave(), 0);
 }
 
-/// Scrapes on one connection after the other, a hundred times on each, until told to stop.
+/// Scrapes on one connection after the other until told to stop. A connection may be ended between two
+/// answers, and in none.
 fn hammer(address: SocketAddr, stop: &AtomicBool, scrapes: &AtomicU64) {
-    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
     while !stop.load(Ordering::Relaxed) {
         let mut stream = BufReader::new(connect(address));
-        for _ in 0..100 {
-            stream.get_mut().write_all(request).unwrap();
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                assert!(stream.read_line(&mut line).unwrap() > 0, "the answer ends in its head");
-                if let Some(value) = line.strip_prefix("content-length: ") {
-                    length = value.trim_end().parse().unwrap();
-                }
-                if line == "\r\n" {
-                    break;
-                }
-            }
-            assert!(length > 1000, "{length}");
-            stream.read_exact(&mut vec![0; length]).unwrap();
+        while !stop.load(Ordering::Relaxed) && scrape_again(&mut stream) {
             scrapes.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether one more answer came.
+fn scrape_again(stream: &mut BufReader<TcpStream>) -> bool {
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut line = String::new();
+    if stream.get_mut().write_all(request).is_err()
+        || !matches!(stream.read_line(&mut line), Ok(1..))
+    {
+        return false;
+    }
+    assert_eq!(line, "HTTP/1.1 200 OK\r\n");
+    let mut length = 0;
+    while line != "\r\n" {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the answer ends in its head");
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.trim_end().parse().unwrap();
+        }
+    }
+    assert!(length > 1000, "{length}");
+    stream.read_exact(&mut vec![0; length]).unwrap();
+    true
 }
 
 #[test]

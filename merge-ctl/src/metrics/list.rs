@@ -151,7 +151,7 @@ pub(super) static MERGE_LATENCY: Family = Family {
     kind: Kind::Histogram,
     unit: Unit::Seconds,
     labels: &["device", "name", "vg", "lv"],
-    help: "Latency of application writes on the origin, since the probes were attached.",
+    help: "Latency of application writes on the origin, since this process first saw the merge.",
 };
 pub(super) static SNAP_INFO: Family = Family {
     name: "merge_ctl_snapshot",

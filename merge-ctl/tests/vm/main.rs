@@ -10,6 +10,7 @@ mod device_mapper;
 mod differential;
 mod dump;
 mod explain;
+mod export;
 mod failures;
 mod hooks;
 mod hostile;
