@@ -137,6 +137,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_run_in_progress_has_taken_is_not_finished() {
+        let mut log = PhaseLog::default();
+        log.push(&run(0, 5));
+        let current = CurrentRun {
+            old_chunk: 0,
+            new_chunk: 2,
+            chunks: 1,
+            phase: Phase::Copy,
+            started_ns: 5,
+            phase_started_ns: 5,
+            phase_ns: [0; 6],
+        };
+        let copied = |time: PhaseTime| time.ns[Phase::Copy as usize];
+        let phases = log.at(15, Some(&current));
+        assert_eq!((copied(phases.finished), copied(phases.since_start)), (5, 15));
+        let phases = log.at(15, None);
+        assert_eq!((copied(phases.finished), copied(phases.since_start)), (5, 5));
+    }
+
+    #[test]
     fn the_last_minute_forgets_and_the_start_does_not() {
         let mut log = PhaseLog::default();
         log.push(&run(0, 10));

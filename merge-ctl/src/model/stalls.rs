@@ -275,6 +275,22 @@ mod tests {
     }
 
     #[test]
+    fn stalls_are_counted_also_where_the_list_keeps_them_no_more() {
+        let identity = identity(Owner::Lvm, ProbeTier::None);
+        let mut model = Model::first(identity, &sample(0, 1_000), DEFAULT_STALL_AFTER_NS);
+        assert_eq!(model.stall_counts, []);
+        for round in 0..100 {
+            model.advance(&sample(round * 10 + 6, 1_000 - round));
+            model.advance(&sample(round * 10 + 10, 999 - round));
+        }
+        let counted = |stalls, ns| [StallCount { cause: StallCause::NoProgress, stalls, ns }];
+        assert_eq!(model.stalls.len(), Model::STALLS);
+        assert_eq!(model.stall_counts, counted(100, 1_000 * S));
+        model.advance(&sample(1_008, 900));
+        assert_eq!(model.stall_counts, counted(101, 1_008 * S), "the one that lasts counts too");
+    }
+
+    #[test]
     fn a_run_that_nobody_saw_begin_is_looked_for_in_what_is_in_flight() {
         let last = with_disks(6, disk(0, false), disk(3, false));
         let model = stalled(ProbeTier::Full, &last);
