@@ -1,5 +1,6 @@
 //! The command line as clap reads it. Manual pages and completions are made from these types.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::{self, PathBuf};
 use std::time::{Duration, Instant};
@@ -105,6 +106,16 @@ Exit status:
   2  wrong usage
   6  something without which nothing can be merged is missing, or cannot be seen: a privilege, or
      a part of the kernel";
+
+const EXPORT_STATUS: &str = "\
+Exit status:
+  0  a signal has ended it
+  1  another error: the address or the directory cannot be used
+  2  wrong usage
+  6  a privilege is missing";
+
+/// Where metrics are told if nothing else is said.
+const EXPORT_PORT: u16 = 9946;
 
 const NAMES: &str = "as vg/lv, /dev/vg/lv, /dev/mapper/NAME, a device-mapper name, or /dev/dm-N";
 
@@ -218,6 +229,13 @@ pub(crate) enum Command {
     /// in docs/doctor.md.
     #[command(after_help = DOCTOR_STATUS)]
     Doctor(Doctor),
+    /// Tell all merges and snapshots of this host as metrics, for Prometheus and OpenTelemetry
+    ///
+    /// Follows every merge, whoever started it, and looks at the fill of snapshots that do not merge.
+    /// Changes nothing, and shows nothing. Without an option it answers at http://127.0.0.1:9946/metrics.
+    /// The metrics, alert rules, a dashboard and what privileges are needed: docs/metrics.md.
+    #[command(after_help = EXPORT_STATUS)]
+    Export(Export),
     /// Wait for the death of another merge-ctl, and put right what it leaves behind
     #[command(hide = true)]
     Guard,
@@ -459,6 +477,50 @@ impl Report {
     /// The same as a live command is told.
     pub(crate) fn live(&self) -> Live {
         Live::unseen(self.probes, self.stall_after)
+    }
+}
+
+/// `merge-ctl export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Where to answer over HTTP [default: 127.0.0.1:9946, or nowhere with --textfile or --otlp]. There
+    /// is no encryption and no password: leave it on this host, or see to who can reach it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Keep the file merge-ctl.prom in this directory, for node_exporter's textfile collector
+    #[arg(long, value_name = "DIRECTORY", value_parser = absolute)]
+    pub(crate) textfile: Option<PathBuf>,
+    /// Push to an OpenTelemetry collector: OTLP over HTTP, in JSON, without TLS; the path is /v1/metrics
+    /// and the port 4318 where none is given
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp: Option<String>,
+    /// Time between two pushes
+    #[arg(long, value_name = "DURATION", value_parser = pace, default_value = "15s", requires = "otlp")]
+    pub(crate) otlp_interval: Duration,
+    /// Time between two samples of merges
+    #[arg(long, value_name = "DURATION", value_parser = pace, default_value = "1s")]
+    pub(crate) interval: Duration,
+    /// Time between two looks at snapshots that do not merge
+    #[arg(long, value_name = "DURATION", value_parser = pace, default_value = "15s")]
+    pub(crate) snapshot_interval: Duration,
+    /// What the eBPF programs may watch, while something is merged
+    #[arg(long, value_enum, default_value_t = Probes::Full)]
+    pub(crate) probes: Probes,
+    /// Call it a stall when something waits for longer than this
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    pub(crate) stall_after: Duration,
+    /// Tell the merges of a recording in place of this host's, as fast as they went: to try alerts and a
+    /// dashboard. Needs no privilege
+    #[arg(long, value_name = "FILE", value_parser = absolute)]
+    pub(crate) replay: Option<PathBuf>,
+}
+
+impl Export {
+    /// Where to answer over HTTP.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        let elsewhere = self.textfile.is_some() || self.otlp.is_some();
+        let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, EXPORT_PORT));
+        self.listen.or((!elsewhere).then_some(usual))
     }
 }
 
@@ -819,6 +881,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(ms) => Ok(Duration::from_millis(ms)),
         None => Err("give a whole number with a unit: 250ms, 5s or 2m".to_owned()),
     }
+}
+
+/// A time between two looks: more often would be in the merge's way.
+fn pace(text: &str) -> Result<Duration, String> {
+    let pace = duration(text)?;
+    if pace < Duration::from_millis(200) {
+        return Err("must be 200ms or longer".to_owned());
+    }
+    Ok(pace)
 }
 
 /// A file's name that means the same from another directory.

@@ -17,6 +17,7 @@ pub mod hooks;
 pub mod human;
 pub mod lvm;
 pub mod merge;
+pub mod metrics;
 pub mod model;
 pub mod offline;
 pub mod output;

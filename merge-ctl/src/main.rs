@@ -41,6 +41,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(options) => runtime()?.block_on(command::replay::run(options)),
         Command::Report(options) => runtime()?.block_on(command::report::run(options)),
         Command::Doctor(options) => command::doctor::run(options),
+        Command::Export(options) => runtime()?.block_on(command::export::run(options)),
         Command::Guard => command::guard::run(),
         Command::Status(options) => {
             command::status::run(options.name.as_deref(), options.json).map(|()| Exit::Done.into())

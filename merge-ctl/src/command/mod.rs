@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod elsewhere;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod face;
 pub(crate) mod finish;
 pub(crate) mod finish_lvm;

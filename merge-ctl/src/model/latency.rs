@@ -20,6 +20,8 @@ pub struct Latencies {
     /// Writes completed since the probes were attached, by latency: the buckets of
     /// `merge_common::latency_bucket`.
     pub write_counts: Vec<u64>,
+    /// How long these writes took together.
+    pub write_ns: u64,
 }
 
 /// A latency distribution in a few figures. Upper bounds of histogram buckets.
@@ -77,6 +79,7 @@ impl LatencyLog {
             reads_now: Latency::between(&recent.reads, &now.reads, now.at_ns - recent.at_ns),
             writes: Latency::between(&first.writes, &now.writes, now.at_ns - first.at_ns),
             reads: Latency::between(&first.reads, &now.reads, now.at_ns - first.at_ns),
+            write_ns: now.writes.latency_ns,
             write_counts: now.writes.latency,
         })
     }

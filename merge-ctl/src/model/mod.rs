@@ -6,6 +6,7 @@
 pub mod causes;
 mod disks;
 mod estimate;
+pub mod filling;
 mod latency;
 mod map;
 pub mod offline;
@@ -31,10 +32,10 @@ pub use latency::{Latencies, Latency};
 pub use map::{MapCell, OriginMap};
 pub use offline::{Offline, StageTime};
 pub use phases::{PhaseTime, Phases, RunCount};
-pub use progress::Progress;
+pub use progress::{Fill, Progress};
 pub use rate::Rate;
 pub use sizes::{RunSizeBucket, RunSizes};
-pub use stalls::{DEFAULT_STALL_AFTER_NS, Stall, StallCause};
+pub use stalls::{DEFAULT_STALL_AFTER_NS, Stall, StallCause, StallCount};
 pub use state::State;
 pub use upcoming::{Announcement, Upcoming, UpcomingRun};
 pub use writers::Writer;
@@ -73,6 +74,8 @@ pub struct Model {
     pub end: Option<End>,
     /// Work done and left.
     pub progress: Progress,
+    /// How full the COW device is; none where the kernel does not tell.
+    pub fill: Option<Fill>,
     /// How fast it goes.
     pub rate: Rate,
     /// Time left, low and high; none where nothing moves, or nothing is left.
@@ -91,6 +94,8 @@ pub struct Model {
     pub current: Option<CurrentRun>,
     /// Stalls, newest last, at most [`Model::STALLS`]. One that has not ended is the last.
     pub stalls: VecDeque<Stall>,
+    /// All stalls since the first sample, counted by cause.
+    pub stall_counts: Vec<StallCount>,
     /// The runs that come next; none where the exception store was not read.
     pub upcoming: Option<Upcoming>,
     /// What is told in this model and no other: that a run will hold writes.
@@ -176,6 +181,7 @@ impl Model {
             state: State::Unknown,
             end: None,
             progress: Progress { initial_bytes, left_bytes: initial_bytes },
+            fill: None,
             rate: Rate::default(),
             left: None,
             ahead: None,
@@ -185,6 +191,7 @@ impl Model {
             recent_runs: VecDeque::new(),
             current: None,
             stalls: VecDeque::new(),
+            stall_counts: Vec::new(),
             upcoming: None,
             announcement: None,
             writes: None,
@@ -223,6 +230,7 @@ impl Model {
         self.throttle_percent = sample.throttle_percent;
         self.throttling = sample.throttling;
         self.dropped = sample.dropped;
+        self.fill = progress::fill(sample);
         self.end = sample.end.clone().or(self.end.take());
         self.current = if self.state.is_over() { None } else { sample.current.clone() };
         self.take_engine(sample);
@@ -384,6 +392,7 @@ impl Model {
         let mut stalls = std::mem::take(&mut self.stalls);
         let mut watch = std::mem::take(&mut self.memory.stalls);
         let stalled = watch.update(self, &mut stalls);
+        self.stall_counts = watch.counts(stalls.back(), self.now_ns);
         self.memory.stalls = watch;
         self.stalls = stalls;
         if stalled && self.state == State::Merging {

@@ -13,6 +13,9 @@ pub struct Phases {
     pub since_start: PhaseTime,
     /// The runs that finished in the last minute.
     pub last_minute_runs: RunCount,
+    /// Of the finished runs since the first sample. Never less than it was, as what is told of a run
+    /// in progress may be for a moment.
+    pub finished: PhaseTime,
 }
 
 /// How many runs, and how many chunks they had together.
@@ -101,6 +104,7 @@ impl PhaseLog {
         let running = current.map(|run| self.so_far(now_ns, run)).unwrap_or_default();
         let mut phases = Phases { last_minute: running, since_start: running, ..Phases::default() };
         phases.since_start.add(&self.finished);
+        phases.finished = self.finished;
         for (_, time, runs) in &self.by_second {
             phases.last_minute.add(time);
             phases.last_minute_runs.add(*runs);
@@ -130,6 +134,26 @@ mod tests {
             finished_ns: started_ns + copy_ns,
             phase_ns: [0, 0, 0, copy_ns, 0, 0],
         }
+    }
+
+    #[test]
+    fn what_a_run_in_progress_has_taken_is_not_finished() {
+        let mut log = PhaseLog::default();
+        log.push(&run(0, 5));
+        let current = CurrentRun {
+            old_chunk: 0,
+            new_chunk: 2,
+            chunks: 1,
+            phase: Phase::Copy,
+            started_ns: 5,
+            phase_started_ns: 5,
+            phase_ns: [0; 6],
+        };
+        let copied = |time: PhaseTime| time.ns[Phase::Copy as usize];
+        let phases = log.at(15, Some(&current));
+        assert_eq!((copied(phases.finished), copied(phases.since_start)), (5, 15));
+        let phases = log.at(15, None);
+        assert_eq!((copied(phases.finished), copied(phases.since_start)), (5, 5));
     }
 
     #[test]

@@ -28,6 +28,25 @@ impl Progress {
     }
 }
 
+/// How full the COW device of a merge is, as its status line says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Bytes that hold metadata or exceptions.
+    pub used_bytes: u64,
+    /// The whole device.
+    pub size_bytes: u64,
+}
+
+/// The fill, where the kernel merges and tells.
+pub(super) const fn fill(sample: &Sample) -> Option<Fill> {
+    match sample.kernel {
+        KernelView::Merging { allocated, total, .. } => {
+            Some(Fill { used_bytes: allocated.bytes(), size_bytes: total.bytes() })
+        }
+        _ => None,
+    }
+}
+
 /// What there is still to merge; none where neither the kernel's status nor the engine tells.
 ///
 /// Once a snapshot merges, the kernel keeps `allocated - metadata` at exactly the exceptions that

@@ -29,6 +29,17 @@ impl Stall {
     }
 }
 
+/// The stalls of one cause since the first sample, also those that the list does not keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StallCount {
+    /// What waited.
+    pub cause: StallCause,
+    /// How many have begun.
+    pub stalls: u64,
+    /// How long they have lasted together, one that still lasts included.
+    pub ns: u64,
+}
+
 /// What a stall waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StallCause {
@@ -63,11 +74,13 @@ pub(super) struct StallWatch {
     pub(super) after_ns: u64,
     pub(super) last_progress_ns: u64,
     suspended_since_ns: Option<u64>,
+    /// By cause, in the order in which they came; without the one that lasts.
+    ended: Vec<StallCount>,
 }
 
 impl StallWatch {
     pub(super) fn new(after_ns: u64, now_ns: u64) -> Self {
-        Self { after_ns, last_progress_ns: now_ns, suspended_since_ns: None }
+        Self { after_ns, last_progress_ns: now_ns, ..Self::default() }
     }
 
     /// What waits now, and since when, whether or not for long enough to be a stall.
@@ -89,6 +102,26 @@ impl StallWatch {
         }
     }
 
+    fn count(&mut self, cause: StallCause) -> &mut StallCount {
+        let known = self.ended.iter().position(|count| count.cause == cause);
+        let place = known.unwrap_or_else(|| {
+            self.ended.push(StallCount { cause, stalls: 0, ns: 0 });
+            self.ended.len() - 1
+        });
+        &mut self.ended[place]
+    }
+
+    /// All stalls by cause, with the one that lasts.
+    pub(super) fn counts(&self, last: Option<&Stall>, now_ns: u64) -> Vec<StallCount> {
+        let mut counts = self.ended.clone();
+        if let Some(open) = last.filter(|stall| stall.ended_ns.is_none())
+            && let Some(count) = counts.iter_mut().find(|count| count.cause == open.cause)
+        {
+            count.ns += open.duration_ns(now_ns);
+        }
+        counts
+    }
+
     /// Brings the list of stalls up to date; true while one lasts.
     pub(super) fn update(&mut self, model: &Model, stalls: &mut VecDeque<Stall>) -> bool {
         let now_ns = model.now_ns;
@@ -101,8 +134,10 @@ impl StallWatch {
                 return true;
             }
             open.ended_ns = Some(now_ns);
+            self.count(open.cause).ns += open.duration_ns(now_ns);
         }
         let Some((cause, started_ns)) = stalled else { return false };
+        self.count(cause).stalls += 1;
         let age_s = now_ns.saturating_sub(started_ns) / 1_000_000_000;
         stalls.push_back(Stall {
             started_ns,
@@ -237,6 +272,22 @@ mod tests {
         let model = Model::first(identity, &sample(0, 9), DEFAULT_STALL_AFTER_NS).next(last);
         assert_eq!(model.state, State::Stalled);
         model
+    }
+
+    #[test]
+    fn stalls_are_counted_also_where_the_list_keeps_them_no_more() {
+        let identity = identity(Owner::Lvm, ProbeTier::None);
+        let mut model = Model::first(identity, &sample(0, 1_000), DEFAULT_STALL_AFTER_NS);
+        assert_eq!(model.stall_counts, []);
+        for round in 0..100 {
+            model.advance(&sample(round * 10 + 6, 1_000 - round));
+            model.advance(&sample(round * 10 + 10, 999 - round));
+        }
+        let counted = |stalls, ns| [StallCount { cause: StallCause::NoProgress, stalls, ns }];
+        assert_eq!(model.stalls.len(), Model::STALLS);
+        assert_eq!(model.stall_counts, counted(100, 1_000 * S));
+        model.advance(&sample(1_008, 900));
+        assert_eq!(model.stall_counts, counted(101, 1_008 * S), "the one that lasts counts too");
     }
 
     #[test]

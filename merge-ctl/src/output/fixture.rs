@@ -146,6 +146,7 @@ pub(crate) fn merging() -> Model {
         state: State::Merging,
         end: None,
         progress: Progress { initial_bytes, left_bytes: initial_bytes * 386 / 1000 },
+        fill: None,
         rate: Rate {
             bytes_per_s: 40_055_603.2,
             step_bytes_per_s: Some(39e6),
@@ -170,6 +171,7 @@ pub(crate) fn merging() -> Model {
                 between_ns: 2_100 * MS,
             },
             last_minute_runs: RunCount { runs: 2_460, chunks: 31_980 },
+            finished: PhaseTime::default(),
         },
         sizes: sizes(),
         recent_runs: recent_runs(),
@@ -190,6 +192,7 @@ pub(crate) fn merging() -> Model {
             detail: "fio[4411]: 64 writes in the run, the oldest 3.0 s".to_owned(),
         }]
         .into(),
+        stall_counts: Vec::new(),
         upcoming: None,
         announcement: None,
         writes: Some(writes()),
@@ -199,6 +202,7 @@ pub(crate) fn merging() -> Model {
             writes: latency(231_168, 1_204.0, 2, 640, 3_100),
             reads: latency(19_200, 100.0, 1, 9, 41),
             write_counts: Vec::new(),
+            write_ns: 0,
         }),
         map: map(),
         disks: Some(disks()),
@@ -441,6 +445,7 @@ pub(crate) fn nasty() -> Model {
         writes: worst,
         reads: worst,
         write_counts: Vec::new(),
+        write_ns: most,
     });
     let worst_run = UpcomingRun {
         run: crate::store::Run { old_chunk: most, new_chunk: most, chunks: u32::MAX },

@@ -11,6 +11,7 @@ mod differential;
 mod doctor;
 mod dump;
 mod explain;
+mod export;
 mod failures;
 mod hooks;
 mod hostile;

@@ -20,7 +20,8 @@ fn seen(runs: u64, chunks: u64, ms: [u64; 6]) -> Model {
     let mut model = Model::first(identity, &sample(100, 9_000), DEFAULT_STALL_AFTER_NS);
     let time = PhaseTime { ns: ms.map(|ms| ms * MS * runs), between_ns: 0 };
     let last_minute_runs = RunCount { runs, chunks: runs * chunks };
-    model.phases = Phases { last_minute: time, since_start: time, last_minute_runs };
+    model.phases =
+        Phases { last_minute: time, since_start: time, last_minute_runs, finished: time };
     model.totals = Totals { runs, chunks: runs * chunks, largest_run_chunks: chunks };
     model.recent_runs = (0..runs.min(64)).map(|i| run(7_919 * i % 10_007, chunks, ms)).collect();
     model

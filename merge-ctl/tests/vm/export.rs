@@ -1,0 +1,207 @@
+//! `merge-ctl export` beside real merges: what it tells of a snapshot, of its merge and of the merge's end; and
+//! a real Prometheus that scrapes it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use merge_ctl::store::Run;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::merge_ctl::{Running, promised_runs};
+use super::runs::mixed_writes;
+use super::testbed::{Testbed, run};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A program that runs beside the test, and is ended with it.
+struct Beside(Child);
+
+impl Beside {
+    fn start(program: &str, arguments: &[&str]) -> Self {
+        let child = Command::new(program).args(arguments).spawn();
+        Self(child.unwrap_or_else(|error| panic!("cannot run {program}: {error}")))
+    }
+
+    /// Asks it to leave, and gives its exit status.
+    fn leave(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The body of an answer; none where nobody answers, or not with success.
+fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.lines().next()?.contains(" 200 ").then(|| body.to_owned())
+}
+
+/// Asks again and again until there is an answer that will do.
+#[track_caller]
+fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it did not come to this: {what}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The figure of the one series of this name whose labels contain all of these.
+fn figure(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let mut lines = text.lines().filter(|line| {
+        let series = line.split_once('{').filter(|(it, _)| *it == name);
+        series.is_some_and(|(_, rest)| labels.iter().all(|label| rest.contains(label)))
+    });
+    let line = lines.next()?;
+    assert!(lines.next().is_none(), "more than one {name} with {labels:?}");
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+fn label(name: &str, value: &str) -> String {
+    format!("{name}=\"{value}\"")
+}
+
+fn exporter(port: u16) -> Beside {
+    run("busybox", &["ifconfig", "lo", "127.0.0.1", "up"]);
+    let address = format!("127.0.0.1:{port}");
+    Beside::start("merge-ctl", &["export", "--listen", &address, "--interval", "200ms"])
+}
+
+/// How many of these runs have at most so many chunks.
+fn up_to(runs: &[Run], chunks: u32) -> f64 {
+    runs.iter().filter(|run| run.chunks <= chunks).count() as f64
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn a_snapshot_and_its_merge_are_told_to_the_end() {
+    let bed = Testbed::new("export", 16, 8);
+    mixed_writes(&bed, 11);
+    let promised = promised_runs(&bed);
+    bed.slow_down(4);
+    let (origin, snapshot) = (label("name", &bed.dm("origin")), label("name", &bed.dm("snap")));
+    let exporter = exporter(9946);
+    let scrape = || get(9946, "/metrics");
+    let used = until("the snapshot's fill", || {
+        figure(&scrape()?, "merge_ctl_snapshot_used_bytes", &[&snapshot])
+    });
+    assert!(used > 0.0);
+
+    let merge = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
+    let state = |state: &str| {
+        let text = scrape()?;
+        let state = label("state", state);
+        let is_it = figure(&text, "merge_ctl_merge_state", &[&origin, &state])? == 1.0;
+        is_it.then_some(text)
+    };
+    let text = until("the merge", || state("merging"));
+    assert_eq!(figure(&text, "merge_ctl_snapshot_used_bytes", &[&snapshot]), None, "it merges");
+    let initial = figure(&text, "merge_ctl_merge_initial_bytes", &[&origin]).unwrap();
+    let text = until("the end of the merge", || state("finished"));
+    assert_eq!(merge.wait().code, 0);
+
+    assert_eq!(figure(&text, "merge_ctl_merge_remaining_bytes", &[&origin]), Some(0.0));
+    let seen = figure(&text, "merge_ctl_merge_run_chunks_count", &[&origin]).unwrap();
+    // Those before it looked are not seen, and one may have been under way.
+    let last = &promised[promised.len() - seen as usize..];
+    println!("{seen} of {} runs were seen", promised.len());
+    assert!(last.len() > 10, "it proves little");
+    for chunks in [1, 3, 7, 15, 31, 63, 127, 255, 511] {
+        let le = label("le", &format!("{chunks}.0"));
+        let bucket = figure(&text, "merge_ctl_merge_run_chunks_bucket", &[&origin, &le]);
+        assert_eq!(bucket, Some(up_to(last, chunks)), "runs of up to {chunks} chunks");
+    }
+    let chunks: u64 = last.iter().map(|run| u64::from(run.chunks)).sum();
+    assert_eq!(figure(&text, "merge_ctl_merge_run_chunks_sum", &[&origin]), Some(chunks as f64));
+    assert!(chunks as f64 * 4096.0 <= initial, "{chunks} chunks of {initial} bytes");
+    assert_eq!(exporter.leave(), Some(0));
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn the_least_of_privileges_is_enough_to_see_runs() {
+    let bed = Testbed::new("expcaps", 16, 8);
+    mixed_writes(&bed, 12);
+    bed.slow_down(4);
+    let exporter = exporter(9947);
+    let _ = until("an answer", || get(9947, "/metrics"));
+    let kept = |status: &str| {
+        let line = status.lines().find(|line| line.starts_with("CapEff:")).unwrap();
+        u64::from_str_radix(line.split_ascii_whitespace().nth(1).unwrap(), 16).unwrap()
+    };
+    let status = |path: String| std::fs::read_to_string(path).unwrap();
+    // CAP_SYS_ADMIN, CAP_SYSLOG, CAP_PERFMON and CAP_BPF.
+    let allowed = 1 << 21 | 1 << 34 | 1 << 38 | 1 << 39;
+    assert_eq!(kept(&status(format!("/proc/{}/status", exporter.0.id()))) & !allowed, 0);
+    let mut merge = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
+    merge.line_where(|line| line["type"] == "run");
+    let origin = label("name", &bed.dm("origin"));
+    until("runs", || {
+        let text = get(9947, "/metrics")?;
+        figure(&text, "merge_ctl_merge_run_chunks_count", &[&origin]).filter(|runs| *runs > 0.0)
+    });
+    assert_eq!(merge.wait().code, 0);
+    assert_eq!(exporter.leave(), Some(0));
+}
+
+/// What Prometheus answers to a query that has one series.
+fn query(expression: &str) -> Option<f64> {
+    let answer = get(9090, &format!("/api/v1/query?query={expression}"))?;
+    let json: Value = serde_json::from_str(&answer).unwrap();
+    json["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+}
+
+/// Runs where the host that boots the VM has Prometheus.
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn a_merge_is_scraped_by_prometheus() {
+    let config = "global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: merge-ctl\n    \
+                  static_configs: [{targets: ['127.0.0.1:9948']}]\n";
+    std::fs::write("/tmp/prometheus.yml", config).unwrap();
+    let bed = Testbed::new("expprom", 16, 8);
+    mixed_writes(&bed, 13);
+    bed.slow_down(10);
+    let exporter = exporter(9948);
+    let prometheus = Beside::start(
+        "./prometheus",
+        &[
+            "--config.file=/tmp/prometheus.yml",
+            "--storage.tsdb.path=/tmp/prometheus",
+            "--web.listen-address=127.0.0.1:9090",
+        ],
+    );
+    until("the first scrape", || query("up").filter(|up| *up == 1.0));
+    let merge = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
+    let state = |state: &str| {
+        let expression =
+            format!("max_over_time(merge_ctl_merge_state%7Bstate=%22{state}%22%7D[1h])");
+        until(state, || query(&expression).filter(|is_it| *is_it == 1.0));
+    };
+    state("merging");
+    state("finished");
+    assert_eq!(merge.wait().code, 0);
+    assert_eq!(query("min_over_time(up[1h])"), Some(1.0), "a scrape has failed");
+    assert_eq!(query("merge_ctl_merge_remaining_bytes"), Some(0.0));
+    assert!(query("merge_ctl_merge_run_chunks_count").is_some_and(|runs| runs > 10.0));
+    assert_eq!(exporter.leave(), Some(0));
+    drop(prometheus);
+    std::fs::remove_dir_all("/tmp/prometheus").unwrap();
+}
