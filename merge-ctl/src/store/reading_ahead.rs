@@ -218,7 +218,7 @@ impl ReadAt for Growing {
     fn read_at(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<()> {
         if at_bytes == area_at(9) {
             // Whoever reads area 10 at the same time shall be first.
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
             *self.grown.lock().unwrap() = true;
         }
         let grown = self.grown.lock().unwrap();
