@@ -32,8 +32,8 @@ pub mod units;
 /// reference and the input need.
 const MEMORY_BYTES: usize = 80 << 20;
 
-// An allocation above the limit aborts at once. libFuzzer's own limit looks once a second, and only
-// at memory that was touched.
+// An allocation above the limit aborts at once. libFuzzer's own limit, which is off, would look once
+// a second, and only at memory that was touched.
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, MEMORY_BYTES);
 

@@ -11,6 +11,7 @@ const SHARES: [&[&str]; KERNELS] = [
     &[
         "detach",
         "dump",
+        "explain",
         "hooks",
         "in_flight",
         "leaving",
@@ -25,7 +26,6 @@ const SHARES: [&[&str]; KERNELS] = [
     ],
     &[
         "check",
-        "explain",
         "hostile",
         "offline_differential",
         "offline_errors",
