@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Fixes content and moments; the same seed gives much the same crashes again
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Only the power cut with this number of those that the other options mean: to see one again
+    #[arg(long, value_name = "N")]
+    round: Option<u32>,
     /// Only one kind of stack
     #[arg(long, value_enum)]
     only: Option<Kind>,
@@ -75,7 +78,7 @@ impl Args {
             true => (self.cuts.saturating_mul(5), Some(Kind::Offline)),
             false => (self.cuts, self.only),
         };
-        Cuts { count, seed: self.seed, only, lie: self.lying_disks }
+        Cuts { count, round: self.round, seed: self.seed, only, lie: self.lying_disks }
     }
 }
 
@@ -103,6 +106,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
 pub(crate) struct Cuts {
     /// How many.
     pub(crate) count: u32,
+    /// Only the one with this number of them.
+    pub(crate) round: Option<u32>,
     /// Fixes them.
     pub(crate) seed: u64,
     /// Of stacks of one kind only.
@@ -131,7 +136,8 @@ pub(crate) fn power_cuts(workspace: &Workspace, kernel: &Kernel, cuts: &Cuts) ->
         tally: Tally::default(),
     };
     let rounds = round::rounds(cuts.count, cuts.only, &mut Random::new(cuts.seed));
-    let mut rounds = rounds.into_iter().peekable();
+    let wanted = |round: &Round| cuts.round.is_none_or(|number| round.number == number);
+    let mut rounds = rounds.into_iter().filter(wanted).peekable();
     // A cut that lost something leaves disks that are no good for the rounds after it.
     while rounds.peek().is_some() {
         series.on_new_disks(&mut rounds)?;

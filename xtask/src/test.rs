@@ -44,7 +44,7 @@ pub(crate) struct Args {
 }
 
 /// So often the power is cut on each kernel here; `cargo xtask crash` does it more often.
-const POWER_CUTS: Cuts = Cuts { count: 3, seed: 2, only: None, lie: false };
+const POWER_CUTS: Cuts = Cuts { count: 3, round: None, seed: 2, only: None, lie: false };
 /// The same with merges offline: while copying, flushing and clearing.
 const OFFLINE_POWER_CUTS: Cuts = Cuts { only: Some(crash::Kind::Offline), ..POWER_CUTS };
 

@@ -93,13 +93,22 @@ fn usage(name: &str) -> (u64, u64) {
     (number(allocated), number(words[4]))
 }
 
+/// Waits as long as the kernel gets on with it.
 fn wait_merged(name: &str) -> Result<(), String> {
-    let began = Instant::now();
-    while !matches!(usage(name), (allocated, metadata) if allocated == metadata) {
-        if began.elapsed() > PATIENCE {
-            return Err(format!("the kernel does not merge: {}", dmsetup(&["status", name])));
+    let (began, first) = (Instant::now(), usage(name));
+    let (mut moved, mut last) = (began, first);
+    loop {
+        match usage(name) {
+            (allocated, metadata) if allocated == metadata => return Ok(()),
+            now if now != last => (moved, last) = (Instant::now(), now),
+            _ if moved.elapsed() > PATIENCE => {
+                let status = dmsetup(&["status", name]);
+                let before = moved.duration_since(began).as_secs();
+                return Err(format!(
+                    "the kernel merged for {before} s from {first:?} sectors, and not since: {status}"
+                ));
+            }
+            _ => thread::sleep(Duration::from_millis(5)),
         }
-        thread::sleep(Duration::from_millis(5));
     }
-    Ok(())
 }

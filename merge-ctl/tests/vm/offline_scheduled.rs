@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::lvm::{VolumeGroup, kill_pollers, lvm};
 use super::merge_ctl::{Ended, merge_ctl};
-use super::testbed::{Throttled, dmsetup, ram_disk};
+use super::testbed::{BLOCK, Throttled, dmsetup, ram_disk};
 
 fn scheduled(options: &[&str], name: &str, code: i32) -> Ended {
     let first = ["start", "--offline", "--scheduled", "--output", "plain"];
@@ -35,7 +35,11 @@ fn devices() -> String {
 /// An ordinary activation, at whose first sight the kernel has so many sectors to merge.
 fn left_to_merge(group: &VolumeGroup) -> u64 {
     lvm(&["lvchange", "-q", "-ay", &group.volume("data")]);
-    let status = dmsetup(&["status", &group.dm("data")]);
+    kernel_has_left(&dmsetup(&["status", &group.dm("data")]))
+}
+
+/// How many sectors, by a status line.
+fn kernel_has_left(status: &str) -> u64 {
     let words: Vec<_> = status.split_whitespace().collect();
     match words[..] {
         [_, _, "linear"] => 0,
@@ -80,6 +84,31 @@ fn scheduled_is_merged_and_stays_inactive_and_the_activation_has_nothing_left() 
         let ended = scheduled(&[], &volume, 0);
         assert!(ended.stderr.contains("nothing is to be done"), "{}", ended.stderr);
     }
+}
+
+/// What `explain` advises for a merge in the kernel that takes too long.
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn scheduled_takes_over_a_merge_that_was_deactivated_in_the_middle() {
+    let group = VolumeGroup::on_mapper("vgmid", "vgmid-disk");
+    group.write_snapshot();
+    let content = group.content("snap");
+    group.slow_down(20);
+    lvm(&["lvconvert", "-q", "--merge", "--background", &group.volume("snap")]);
+    let left = || kernel_has_left(&dmsetup(&["status", &group.dm("data")]));
+    let first = left();
+    while left() + 20 * BLOCK as u64 / 512 > first {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    lvm(&["lvchange", "-q", "-an", &group.volume("data")]);
+    group.slow_down(0);
+
+    let ended = scheduled(&[], &group.volume("data"), 0);
+
+    assert!(!ended_lines(&ended).contains("nothing was left"), "{}", ended_lines(&ended));
+    assert_eq!(left_to_merge(&group), 0);
+    assert!(group.content("data") == content, "the origin differs from the snapshot");
+    until_dropped(&group);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::slow::Side;
 use crate::harmless::argument;
-use crate::model::{Model, Writer};
+use crate::model::{Model, State, Writer};
 use crate::safe_path;
 use crate::sample::Owner;
 
@@ -19,13 +19,35 @@ fn safe_to_leave() -> String {
 }
 
 pub(super) fn fragmentation(model: &Model) -> Vec<String> {
-    list([
-        "Take other load off the devices: nothing shortens a fragmented merge once it runs, but \
-         every run waits for its few small I/Os to be answered."
+    let mut advice = Vec::from_iter(rest_offline(model));
+    advice.extend([
+        "Take other load off the devices: nothing shortens a fragmented merge while the kernel \
+         does it, but every run waits for its few small I/Os to be answered."
             .to_owned(),
         larger_chunks(model.identity.chunk_size.bytes()),
         safe_to_leave(),
-    ])
+    ]);
+    advice
+}
+
+/// With less left, to take the volume down and up again costs more than it saves.
+const WORTH_TAKING_DOWN_S: f64 = 60.0;
+
+/// How the rest of a merge of short runs is copied by our own engine, where that can be: a merge of LVM
+/// that is deactivated in the middle is on record for the next activation like one that never began.
+fn rest_offline(model: &Model) -> Option<String> {
+    let identity = &model.identity;
+    let can_be = identity.owner == Owner::Lvm && identity.siblings.is_empty();
+    let goes_on = matches!(model.state, State::Merging | State::Stalled);
+    let is_long = model.left.is_none_or(|left| left.high_s >= WORTH_TAKING_DOWN_S);
+    (can_be && goes_on && is_long).then(|| {
+        let (name, volume) = (&identity.origin_label, argument(&identity.origin_label));
+        format!(
+            "If nobody needs {name} for a while, have the rest copied offline, many times as fast: \
+             unmount it, then lvchange -an {volume} && merge-ctl start --offline --scheduled \
+             {volume} && lvchange -ay {volume}"
+        )
+    })
 }
 
 /// The largest chunk that LVM takes, which no snapshot can exceed there.
@@ -43,8 +65,9 @@ pub(super) fn larger_chunks(chunk_bytes: u64) -> String {
     )
 }
 
-pub(super) fn flush_latency() -> Vec<String> {
-    list([
+pub(super) fn flush_latency(model: &Model) -> Vec<String> {
+    let mut advice = Vec::from_iter(rest_offline(model));
+    advice.extend([
         "Take other writers with fsync off these devices while the merge runs: each of their \
          flushes stands in line with the merge's."
             .to_owned(),
@@ -53,7 +76,8 @@ pub(super) fn flush_latency() -> Vec<String> {
             .to_owned(),
         "Next time, keep the COW device on storage that commits fast.".to_owned(),
         safe_to_leave(),
-    ])
+    ]);
+    advice
 }
 
 pub(super) fn slow(model: &Model, side: Side) -> Vec<String> {

@@ -173,7 +173,7 @@ fn flush_latency(measured: &Measured<'_>) -> Option<Finding> {
         .with("flush_ns_per_run", Value::Ns(measured.per_run_ns(flush)))
         .with("commit_ns_per_run", Value::Ns(measured.per_run_ns(commit)))
         .with("copy_ns_per_run", Value::Ns(measured.per_run_ns(copy)));
-    Some(with_runs(finding, measured).advise(advice::flush_latency()))
+    Some(with_runs(finding, measured).advise(advice::flush_latency(measured.model)))
 }
 
 fn draining_writers(measured: &Measured<'_>) -> Option<Finding> {

@@ -84,7 +84,7 @@ fn advice(measured: &Measured<'_>, cause: Cause) -> Vec<String> {
         Cause::SlowOrigin => advice::slow(model, Side::Real),
         Cause::Siblings => advice::siblings(model),
         Cause::DrainingWriters => advice::draining_writers(&model.awaited),
-        Cause::FlushLatency => advice::flush_latency(),
+        Cause::FlushLatency => advice::flush_latency(model),
         Cause::Throttle => advice::throttle(),
         Cause::DeviceSpeed => advice::device_speed(),
         _ => advice::not_seen(model),

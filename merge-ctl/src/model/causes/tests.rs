@@ -5,7 +5,7 @@ use super::*;
 use crate::model::tests::{identity, sample};
 use crate::model::{
     DEFAULT_STALL_AFTER_NS, DiskPair, DiskTimes, DiskUse, OpUse, PhaseTime, Phases, RunCount,
-    Totals, Writer,
+    State, TimeRange, Totals, Writer,
 };
 use crate::sample::{
     CurrentRun, End, Fault, KernelView, Owner, Phase, ProbeTier, Run, Sample, ToldBy,
@@ -82,6 +82,25 @@ fn short_runs_that_pay_for_flush_and_commit_are_fragmentation() {
     // Short runs that cost next to nothing are none.
     has(&seen(100, 1, [0, 0, 74, 0, 13, 13]), Cause::Fragmentation);
     has_not(&seen(100, 1, [0, 0, 76, 0, 12, 12]), Cause::Fragmentation);
+}
+
+#[test]
+fn the_rest_of_a_long_merge_of_lvm_can_go_offline() {
+    let mut model = seen(4_812, 1, [0, 0, 0, 2, 10, 12]);
+    model.left = Some(TimeRange { low_s: 20.0, high_s: 60.0 });
+    let advised =
+        |model: &Model| has(model, Cause::Fragmentation).advice[0].contains("--scheduled");
+    assert!(!advised(&model), "of plain device-mapper it cannot");
+    model.identity.owner = Owner::Lvm;
+    assert!(advised(&model));
+    let except = |change: fn(&mut Model)| {
+        let mut model = model.clone();
+        change(&mut model);
+        assert!(!advised(&model), "{:?}", of(&model));
+    };
+    except(|model| model.left = Some(TimeRange { low_s: 20.0, high_s: 59.0 }));
+    except(|model| model.identity.siblings.push("vg/other".to_owned()));
+    except(|model| model.state = State::Finished);
 }
 
 #[test]
