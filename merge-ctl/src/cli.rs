@@ -143,6 +143,9 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_STATUS)]
     Start(Start),
     /// Show a merge live, or all of them, whoever started them
+    ///
+    /// Without --throttle, --write-latency and hooks it keeps only the capabilities that looking needs:
+    /// docs/metrics.md.
     #[command(after_help = EXIT_STATUS)]
     Monitor(Monitor),
     /// Wait until a merge is done, and say in the exit status how it ended

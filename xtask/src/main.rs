@@ -17,6 +17,7 @@ mod labelled;
 mod linker;
 mod lint;
 mod packages;
+mod prometheus;
 mod run;
 mod setup;
 mod test;

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use self::in_vm::InVm;
 use crate::crash::Cuts;
 use crate::kernels::{self, ByHand, Choice, Kernel};
+use crate::prometheus::{self, Prometheus};
 use crate::run::say;
 use crate::workspace::Workspace;
 use crate::{boot, build, crash, ebpf, fuzz, lint, setup};
@@ -87,12 +88,15 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     };
     setup::tools(workspace)?;
     ebpf::build(workspace)?;
+    let prometheus = prometheus::ensure(workspace);
+    let prometheus = prometheus.as_ref();
     let whole = args.filter.is_empty();
     // A VM waits for slow disks for most of its time: what only computes goes on beside it.
     let verdicts = thread::scope(|scope| {
-        let here = scope.spawn(|| on_this_machine(workspace, args, whole && !args.no_vm));
+        let here =
+            scope.spawn(|| on_this_machine(workspace, args, prometheus, whole && !args.no_vm));
         let shared_out = args.kernels.is_none() && whole;
-        let kernels = match on_kernels(workspace, &choices, args, shared_out) {
+        let kernels = match on_kernels(workspace, &choices, args, prometheus, shared_out) {
             Ok(verdicts) => verdicts,
             Err(error) => vec![Verdict::of("tests in VMs", Err(error))],
         };
@@ -102,9 +106,15 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
 }
 
 /// What needs no kernel but the one that runs, and the boots.
-fn on_this_machine(workspace: &Workspace, args: &Args, boots: bool) -> Vec<Verdict> {
-    let mut verdicts =
-        thread::scope(|scope| joined(scope.spawn(|| computing(workspace, args)).join()));
+fn on_this_machine(
+    workspace: &Workspace,
+    args: &Args,
+    prometheus: Option<&Prometheus>,
+    boots: bool,
+) -> Vec<Verdict> {
+    let mut verdicts = thread::scope(|scope| {
+        joined(scope.spawn(|| computing(workspace, args, prometheus)).join())
+    });
     if boots {
         verdicts.push(Verdict::telling("boot", boot::shortly(workspace)));
     }
@@ -112,23 +122,30 @@ fn on_this_machine(workspace: &Workspace, args: &Args, boots: bool) -> Vec<Verdi
 }
 
 /// What only computes, in a thread that lets the VMs go first.
-fn computing(workspace: &Workspace, args: &Args) -> Vec<Verdict> {
+fn computing(workspace: &Workspace, args: &Args, prometheus: Option<&Prometheus>) -> Vec<Verdict> {
     // It is a courtesy: without it things are slower, and the same.
     let _ = rustix::process::nice(NICE);
     let mut verdicts = Vec::new();
     if !args.no_lint {
         verdicts.push(Verdict::of("lint", lint::run(workspace)));
     }
-    verdicts.push(Verdict::of("host", on_host(workspace, &args.filter)));
+    verdicts.push(Verdict::of("host", on_host(workspace, &args.filter, prometheus)));
     if !args.no_fuzz && args.filter.is_empty() {
         verdicts.push(Verdict::telling("fuzz", fuzz::for_a_minute(workspace)));
     }
     verdicts
 }
 
-fn on_host(workspace: &Workspace, filter: &[OsString]) -> Result<()> {
+fn on_host(
+    workspace: &Workspace,
+    filter: &[OsString],
+    prometheus: Option<&Prometheus>,
+) -> Result<()> {
     say("tests on the host");
     let mut cargo = workspace.cargo();
+    if let Some(Prometheus { promtool, .. }) = prometheus {
+        cargo.env("PROMTOOL", promtool);
+    }
     cargo.args(["test", "--quiet", "--workspace", "--exclude", "merge-ebpf", "--"]).args(filter);
     cargo.run()
 }
@@ -137,12 +154,14 @@ fn on_kernels(
     workspace: &Workspace,
     choices: &[Choice],
     args: &Args,
+    prometheus: Option<&Prometheus>,
     shared_out: bool,
 ) -> Result<Vec<Verdict>> {
     if args.no_vm {
         return Ok(Vec::new());
     }
     let filter = &args.filter;
+    let prometheus = prometheus.map(|it| it.server.as_path());
     let programs = [build::merge_ctl(workspace)?, build::vm_tests(workspace)?];
     shares::check(&names_of_tests(&programs[1])?)?;
     build::vm_example(workspace, "crash")?;
@@ -166,7 +185,8 @@ fn on_kernels(
             }
             let label = (some.len() > 1).then(|| kernel.name.clone());
             let programs = [programs[0].as_path(), &programs[1]];
-            let in_vm = InVm { workspace, kernel, programs, label, variables: &passed_on() };
+            let variables = &passed_on();
+            let in_vm = InVm { workspace, kernel, programs, label, variables, prometheus };
             on_kernel(&in_vm, &selection, filter.is_empty())
         };
         verdicts.extend(thread::scope(|scope| {
@@ -230,7 +250,8 @@ pub(crate) fn kills(
     let variables =
         [("CRASH_KILLS", kills.to_string().into()), ("CRASH_SEED", seed.to_string().into())];
     let programs = [programs[0].as_path(), &programs[1]];
-    let in_vm = InVm { workspace, kernel, programs, label: None, variables: &variables };
+    let in_vm =
+        InVm { workspace, kernel, programs, label: None, variables: &variables, prometheus: None };
     let verdict = in_vm.run(&[filter.into()]);
     println!("{}  {}", verdict.step, verdict.result);
     Ok(verdict.passed)

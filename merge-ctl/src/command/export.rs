@@ -8,7 +8,6 @@ mod follow;
 mod http;
 mod own;
 mod pages;
-mod privilege;
 mod push;
 mod replayed;
 mod textfile;
@@ -23,6 +22,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 
 use super::live::LeaveSignals;
+use super::privilege;
 use super::terminal;
 use crate::cli::Export;
 use crate::exit::{Exit, Usage};

@@ -23,6 +23,7 @@ pub(crate) mod new_file;
 pub(crate) mod offline;
 pub(crate) mod plan;
 pub(crate) mod plans;
+pub(crate) mod privilege;
 pub(crate) mod quiet;
 pub(crate) mod raw;
 pub(crate) mod record;

@@ -1,5 +1,6 @@
 //! `merge-ctl monitor [ORIGIN]`: attach to a merge, or to all of this host, whoever started them.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::elsewhere::{self, Elsewhere};
 use super::face::Face;
 use super::followed::{Finisher, Followed};
 use super::live::{self, LeaveSignals, Live};
+use super::privilege;
 use super::recording::Recording;
 use super::terminal;
 use crate::cli::{self, Monitor};
@@ -34,6 +36,7 @@ pub(crate) async fn run(options: &Monitor) -> anyhow::Result<ExitCode> {
     let host = Host::read(&control)?;
     let origins = pick(&host, options.origin.as_slice(), &elsewhere::all(&host))?;
     let signals = LeaveSignals::listen()?;
+    drop_privileges(options)?;
     let mut watch = Watch::new(control, Probe::attach(live::probe_options(&options.live)));
     let merges = followed(&mut watch, &host, &origins, &options.live)?;
     let record = options.record.record.as_deref();
@@ -47,6 +50,21 @@ pub(crate) async fn run(options: &Monitor) -> anyhow::Result<ExitCode> {
         options: &options.live,
     };
     Ok(live.run().await?.into())
+}
+
+/// Keeps what looking needs, before any thread is started. Where it does more than look, nothing is dropped: a
+/// throttle is changed, and left to a guard that may do so too, and hooks are the operator's own programs.
+fn drop_privileges(options: &Monitor) -> anyhow::Result<()> {
+    let live = &options.live;
+    let throttles = live.throttle_goal.with(live.throttle)?.is_some();
+    if throttles || live.hooks.on_stall.is_some() || live.hooks.on_done.is_some() {
+        return Ok(());
+    }
+    let directory = options.record.record.as_deref().map(|file| match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    });
+    privilege::keep_what_is_needed(directory)
 }
 
 /// The merges that are meant: the named ones, or all. One that is named twice is there once.

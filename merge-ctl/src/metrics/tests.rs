@@ -1,3 +1,5 @@
+mod promtool;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;

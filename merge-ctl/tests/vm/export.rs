@@ -4,6 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -115,8 +116,9 @@ fn a_snapshot_and_its_merge_are_told_to_the_end() {
     let text = until("the merge", || state("merging"));
     assert_eq!(figure(&text, "merge_ctl_snapshot_used_bytes", &[&snapshot]), None, "it merges");
     let initial = figure(&text, "merge_ctl_merge_initial_bytes", &[&origin]).unwrap();
+    // Its output is read to the end first: a merge-ctl whose output nobody reads waits for that.
+    let ended = merge.wait().expect(0);
     let text = until("the end of the merge", || state("finished"));
-    assert_eq!(merge.wait().code, 0);
 
     assert_eq!(figure(&text, "merge_ctl_merge_remaining_bytes", &[&origin]), Some(0.0));
     let seen = figure(&text, "merge_ctl_merge_run_chunks_count", &[&origin]).unwrap();
@@ -124,6 +126,7 @@ fn a_snapshot_and_its_merge_are_told_to_the_end() {
     let last = &promised[promised.len() - seen as usize..];
     println!("{seen} of {} runs were seen", promised.len());
     assert!(last.len() > 10, "it proves little");
+    assert!(ended.runs().ends_with(last), "start saw others");
     for chunks in [1, 3, 7, 15, 31, 63, 127, 255, 511] {
         let le = label("le", &format!("{chunks}.0"));
         let bucket = figure(&text, "merge_ctl_merge_run_chunks_bucket", &[&origin, &le]);
@@ -135,6 +138,23 @@ fn a_snapshot_and_its_merge_are_told_to_the_end() {
     assert_eq!(exporter.leave(), Some(0));
 }
 
+/// `CAP_SYS_ADMIN`, `CAP_SYSLOG`, `CAP_PERFMON` and `CAP_BPF`.
+const TO_LOOK: u64 = 1 << 21 | 1 << 34 | 1 << 38 | 1 << 39;
+/// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`.
+const FOR_FILES: u64 = 1 << 1 | 1 << 2;
+
+/// What each thread of a process may do.
+fn capabilities_of(pid: u32) -> Vec<u64> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    // A thread may end meanwhile.
+    let states = threads.flat_map(|thread| std::fs::read_to_string(thread.path().join("status")));
+    let kept = states.map(|status| {
+        let line = status.lines().find(|line| line.starts_with("CapPrm:")).unwrap();
+        u64::from_str_radix(line.split_ascii_whitespace().nth(1).unwrap(), 16).unwrap()
+    });
+    kept.collect()
+}
+
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn the_least_of_privileges_is_enough_to_see_runs() {
@@ -143,14 +163,9 @@ fn the_least_of_privileges_is_enough_to_see_runs() {
     bed.slow_down(4);
     let exporter = exporter(9947);
     let _ = until("an answer", || get(9947, "/metrics"));
-    let kept = |status: &str| {
-        let line = status.lines().find(|line| line.starts_with("CapEff:")).unwrap();
-        u64::from_str_radix(line.split_ascii_whitespace().nth(1).unwrap(), 16).unwrap()
-    };
-    let status = |path: String| std::fs::read_to_string(path).unwrap();
-    // CAP_SYS_ADMIN, CAP_SYSLOG, CAP_PERFMON and CAP_BPF.
-    let allowed = 1 << 21 | 1 << 34 | 1 << 38 | 1 << 39;
-    assert_eq!(kept(&status(format!("/proc/{}/status", exporter.0.id()))) & !allowed, 0);
+    let kept = capabilities_of(exporter.0.id());
+    assert!(kept.len() > 1 && kept.contains(&0), "which of {kept:x?} speaks to the network?");
+    assert!(kept.iter().all(|kept| kept & !TO_LOOK == 0), "{kept:x?}");
     let mut merge = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
     merge.line_where(|line| line["type"] == "run");
     let origin = label("name", &bed.dm("origin"));
@@ -162,11 +177,119 @@ fn the_least_of_privileges_is_enough_to_see_runs() {
     assert_eq!(exporter.leave(), Some(0));
 }
 
-/// What Prometheus answers to a query that has one series.
-fn query(expression: &str) -> Option<f64> {
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn monitor_keeps_what_looking_needs_and_sees_merges_that_begin_later() {
+    let (first, second) = (Testbed::new("moncaps", 16, 8), Testbed::new("monlate", 16, 8));
+    let promised = [&first, &second].map(|bed| {
+        mixed_writes(bed, 14);
+        bed.slow_down(4);
+        promised_runs(bed)
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let foreign = directory.path();
+    run("busybox", &["chown", "1000:1000", foreign.to_str().unwrap()]);
+    let file = foreign.join("seen.mrec");
+    // What nobody reads is waited for, so each is read in a thread of its own.
+    let to_its_end = |running: Running| thread::spawn(move || running.wait().expect(0));
+    let start = |bed: &Testbed| {
+        let mut merge = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
+        merge.line_where(|line| line["type"] == "run");
+        to_its_end(merge)
+    };
+    let first_merge = start(&first);
+    let look = ["monitor", "--output", "json"];
+    let mut monitor = Running::start(&[&look[..], &["--record", file.to_str().unwrap()]].concat());
+    let mut keeps_little_at_a_run_of = |bed: &Testbed| {
+        let origin = bed.dm("origin");
+        monitor.line_where(|line| line["type"] == "run" && line["origin"] == *origin);
+        for kept in capabilities_of(monitor.pid()) {
+            assert!(kept & TO_LOOK != 0 && kept & !(TO_LOOK | FOR_FILES) == 0, "{kept:x}");
+        }
+    };
+    keeps_little_at_a_run_of(&first);
+    let second_merge = start(&second);
+    keeps_little_at_a_run_of(&second);
+    // Its hooks are somebody else's programs, and run as he may.
+    let mut hooked = Running::start(&[&look[..], &["--on-done", "true"]].concat());
+    hooked.line_where(|line| line["type"] == "run");
+    assert!(capabilities_of(hooked.pid()).contains(&capabilities_of(std::process::id())[0]));
+    let hooked = to_its_end(hooked);
+    let ended = monitor.wait().expect(0);
+    for other in [first_merge, second_merge, hooked] {
+        other.join().unwrap();
+    }
+    let runs = ended.runs();
+    for (bed, promised) in [&first, &second].into_iter().zip(promised) {
+        let (last, origin) = (promised.last().unwrap(), bed.dm("origin"));
+        assert!(runs.contains(last), "the end of {origin} is missing");
+        let summary = ended.of_type("summary").find(|line| line["origin"] == *origin).unwrap();
+        assert_eq!(summary["state"], "finished");
+    }
+    let replayed = run("merge-ctl", &["replay", "--output", "json", file.to_str().unwrap()]);
+    assert!(replayed.contains(&second.dm("origin")), "the merge that began later is not recorded");
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn scrapes_without_end_and_silent_clients_disturb_no_merge() {
+    const PORT: u16 = 9949;
+    let bed = Testbed::new("exphard", 16, 8);
+    mixed_writes(&bed, 15);
+    let (content, promised) = (bed.image("snap"), promised_runs(&bed));
+    bed.slow_down(2);
+    let exporter = exporter(PORT);
+    let _ = until("an answer", || get(PORT, "/metrics"));
+    let over = AtomicBool::new(false);
+    let (ended, scrapes) = thread::scope(|scope| {
+        let scrape = || {
+            let mut answers = 0;
+            while !over.load(Ordering::Relaxed) {
+                answers += u64::from(get(PORT, "/metrics").is_some());
+            }
+            answers
+        };
+        let silent = || {
+            while !over.load(Ordering::Relaxed) {
+                let connect = |_| TcpStream::connect(("127.0.0.1", PORT));
+                let connections: Vec<_> = (0..200).map(connect).collect();
+                thread::sleep(Duration::from_secs(1));
+                drop(connections);
+            }
+        };
+        scope.spawn(silent);
+        let scrapers: Vec<_> = (0..4).map(|_| scope.spawn(scrape)).collect();
+        let merge = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
+        let ended = merge.wait();
+        over.store(true, Ordering::Relaxed);
+        (ended, scrapers.into_iter().map(|it| it.join().unwrap()).sum::<u64>())
+    });
+    assert_eq!(ended.expect(0).runs(), promised);
+    assert!(bed.image("origin") == content, "the origin differs from the snapshot");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", exporter.0.id())).unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    println!("{scrapes} scrapes, {peak}");
+    let peak_kib: u64 = peak.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(scrapes > 20 && peak_kib < 50 << 10, "{scrapes} scrapes, {peak}");
+    assert_eq!(exporter.leave(), Some(0));
+}
+
+/// What Prometheus answers to a query: all its series.
+fn series(expression: &str) -> Option<Vec<Value>> {
     let answer = get(9090, &format!("/api/v1/query?query={expression}"))?;
-    let json: Value = serde_json::from_str(&answer).unwrap();
-    json["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    let mut json: Value = serde_json::from_str(&answer).unwrap();
+    serde_json::from_value(json["data"]["result"].take()).ok()
+}
+
+fn value(series: &Value) -> f64 {
+    series["value"][1].as_str().unwrap().parse().unwrap()
+}
+
+/// The one series of a query.
+fn query(expression: &str) -> Option<f64> {
+    let series = series(expression)?;
+    assert!(series.len() < 2, "{series:?}");
+    series.first().map(value)
 }
 
 /// Runs where the host that boots the VM has Prometheus.
@@ -196,11 +319,21 @@ fn a_merge_is_scraped_by_prometheus() {
         until(state, || query(&expression).filter(|is_it| *is_it == 1.0));
     };
     state("merging");
+    let runs = merge.wait().expect(0).runs();
     state("finished");
-    assert_eq!(merge.wait().code, 0);
     assert_eq!(query("min_over_time(up[1h])"), Some(1.0), "a scrape has failed");
     assert_eq!(query("merge_ctl_merge_remaining_bytes"), Some(0.0));
-    assert!(query("merge_ctl_merge_run_chunks_count").is_some_and(|runs| runs > 10.0));
+    let seen = query("merge_ctl_merge_run_chunks_count").unwrap();
+    println!("{seen} of {} runs were seen", runs.len());
+    assert!(seen > 10.0, "it proves little");
+    // Those before it looked are not seen.
+    let last = &runs[runs.len() - seen as usize..];
+    let buckets = series("merge_ctl_merge_run_chunks_bucket").unwrap();
+    assert!(buckets.len() > 10, "{buckets:?}");
+    for bucket in buckets {
+        let le: f64 = bucket["metric"]["le"].as_str().unwrap().parse().unwrap();
+        assert_eq!(value(&bucket), up_to(last, le as u32), "runs of up to {le} chunks");
+    }
     assert_eq!(exporter.leave(), Some(0));
     drop(prometheus);
     std::fs::remove_dir_all("/tmp/prometheus").unwrap();

@@ -10,7 +10,6 @@ use super::Verdict;
 use super::harness::{Failure, Reader, Report};
 use crate::kernels::Kernel;
 use crate::labelled::Labelled;
-use crate::packages;
 use crate::run::say;
 use crate::vm::Vm;
 use crate::workspace::Workspace;
@@ -32,7 +31,12 @@ pub(super) struct InVm<'a> {
     pub(super) label: Option<String>,
     /// The tests' environment.
     pub(super) variables: &'a [(&'a str, OsString)],
+    /// The server that scrapes a merge; without it that test is left out.
+    pub(super) prometheus: Option<&'a Path>,
 }
+
+/// What only runs with a Prometheus, which is large and so goes into no VM that has no use for it.
+const WITH_PROMETHEUS: &str = "export::a_merge_is_scraped_by_prometheus";
 
 /// How the test program ended, and what the harness in it said last.
 type Ending = (Result<u8>, Option<Report>);
@@ -84,13 +88,15 @@ impl InVm<'_> {
         }
         command.extend([program, "--ignored".into(), "--test-threads=1".into()]);
         command.extend(selection.iter().cloned());
-        if packages::find("prometheus").is_none() {
-            say("no Prometheus on this machine: the test that it scrapes a merge is left out");
-            command.extend(["--skip".into(), "scraped_by_prometheus".into()]);
-        }
         let mut vm = Vm::new(self.kernel.clone());
         vm.copies = self.programs.map(Path::to_owned).into();
-        vm.copies.extend(packages::find("prometheus"));
+        match self.prometheus {
+            Some(server) if selects(selection, WITH_PROMETHEUS) => {
+                vm.copies.push(server.to_owned());
+            }
+            Some(_) => {}
+            None => command.extend(["--skip".into(), WITH_PROMETHEUS.into()]),
+        }
         vm.timeout = Some(TIMEOUT);
         let mut reader = Reader::new(Labelled::new(std::io::stdout(), self.label.clone()));
         let mut errors = Labelled::new(std::io::stderr(), self.label.clone());
@@ -113,6 +119,20 @@ fn judge((status, report): &Ending) -> (String, bool) {
             (format!("{passed} passed, {failed} FAILED, exit status {status}{told}"), false)
         }
     }
+}
+
+/// Whether the harness would run a test of this name.
+fn selects(selection: &[OsString], test: &str) -> bool {
+    let is_part = |argument: &OsString| argument.to_str().is_some_and(|part| test.contains(part));
+    let (mut filters, mut arguments) = (Vec::new(), selection.iter());
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--skip") if arguments.next().is_some_and(is_part) => return false,
+            Some("--skip" | "--exact") => {}
+            _ => filters.push(argument),
+        }
+    }
+    filters.is_empty() || filters.into_iter().any(is_part)
 }
 
 fn are_chances(failures: &[Failure]) -> bool {
@@ -152,6 +172,18 @@ mod tests {
         ] {
             assert!(!judge(&ending).1, "{ending:?}");
         }
+    }
+
+    #[test]
+    fn what_the_harness_would_run_is_known() {
+        let selects = |arguments: &[&str]| {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            selects(&arguments, "one::test")
+        };
+        assert!(selects(&[]) && selects(&["two::", "one::"]) && selects(&["--skip", "two::"]));
+        assert!(selects(&["--exact", "one::test"]));
+        assert!(!selects(&["two::"]) && !selects(&["--skip", "one::"]));
+        assert!(!selects(&["one::", "--skip", "test"]));
     }
 
     #[test]

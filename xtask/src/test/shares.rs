@@ -12,6 +12,7 @@ const SHARES: [&[&str]; KERNELS] = [
         "detach",
         "dump",
         "explain",
+        "export",
         "hooks",
         "in_flight",
         "leaving",
