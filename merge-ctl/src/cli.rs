@@ -576,6 +576,10 @@ pub(crate) struct Resume {
     /// known by its name alone
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Record all that is shown of that one merge in this file, for `merge-ctl replay`. Nothing that exists
+    /// is overwritten; a disk that is full ends the recording, and the merge goes on
+    #[arg(long, value_name = "FILE", value_parser = absolute, requires = "origin")]
+    pub(crate) record: Option<PathBuf>,
     /// How to show the merge.
     #[command(flatten)]
     pub(crate) live: Live,

@@ -85,7 +85,8 @@ pub(crate) fn detach(
         }
     };
     if !matches!(news, News::Ended { .. }) {
-        let told = Told { plans, pid, news: &news, home: &home };
+        let recording = options.record.record.as_deref();
+        let told = Told { plans, pid, news: &news, home: &home, recording };
         let json = options.live.output == Some(Output::Json);
         writeln!(io::stdout(), "{}", if json { told.json() } else { told.words() })?;
     }
@@ -236,6 +237,8 @@ struct Told<'a> {
     pid: u32,
     news: &'a News,
     home: &'a Home,
+    /// What it records to.
+    recording: Option<&'a Path>,
 }
 
 impl Told<'_> {
@@ -267,6 +270,9 @@ impl Told<'_> {
             format!("  watch it   merge-ctl monitor {}", argument(&label(plan.origin)))
         }));
         lines.push("  all        merge-ctl status".to_owned());
+        if let Some(path) = self.recording {
+            lines.push(format!("  recording  {}", harmless::path(path)));
+        }
         lines.push(format!("  log        {}", self.home.log()));
         lines.join("\n")
     }

@@ -14,6 +14,7 @@ use merge_ctl::human;
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::recording::{Facts, Lost, Outcome, Recorder, Sink};
 use merge_ctl::sample::{MergeIdentity, Sample};
+use rustix::fs::Access;
 
 use super::live;
 use super::terminal;
@@ -33,7 +34,9 @@ impl Recording {
     /// Looks whether the file that is asked for may be made: before anything is changed.
     ///
     /// # Errors
-    /// [`Refusal`] where something has that name; [`Usage`] where it can be no file's name.
+    /// [`Refusal`] where something has that name; [`Usage`] where it can be no file's name; what the kernel
+    /// says of a directory that nothing can be made in. Whoever waits for a quiet moment first, or is
+    /// detached, would learn of it hours later.
     pub(crate) fn check(path: Option<&Path>) -> anyhow::Result<()> {
         let Some(path) = path else { return Ok(()) };
         if path.file_name().is_none() || path.is_dir() {
@@ -42,7 +45,10 @@ impl Recording {
         if path.symlink_metadata().is_ok() {
             return Err(there_already(path).into());
         }
-        Ok(())
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        rustix::fs::access(directory.unwrap_or(Path::new(".")), Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(io::Error::from)
+            .with_context(|| format!("cannot create {}", harmless::path(path)))
     }
 
     /// Begins the recording that is asked for. `command`: the subcommand that records.
@@ -233,6 +239,8 @@ mod tests {
         assert!(create(&path).is_err());
         assert!(Recording::check(Some(directory.path())).unwrap_err().is::<Usage>());
         Recording::check(None).unwrap();
+        let nowhere = Recording::check(Some(&directory.path().join("missing/new"))).unwrap_err();
+        assert!(format!("{nowhere:#}").contains("cannot create"), "{nowhere:#}");
         let path = directory.path().join("empty");
         let recorder = Recorder::begin(create(&path).unwrap(), Facts::default()).unwrap();
         let recording = Recording {

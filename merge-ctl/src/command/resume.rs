@@ -38,6 +38,8 @@ use super::recover_failed::{self, Recovery};
 use crate::cli::{self, Resume};
 use crate::exit::{self, Exit, NoMerge};
 
+/// What a recording says of who made it.
+const COMMAND: &str = "resume";
 /// More devices than any merge stands on, each with its three steps.
 const STEPS_BELOW: usize = 300;
 
@@ -45,6 +47,7 @@ const STEPS_BELOW: usize = 300;
 pub(crate) async fn run(options: &Resume) -> anyhow::Result<ExitCode> {
     // Before anything is changed: a dashboard that cannot be had is a wrong usage.
     live::output(&options.live)?;
+    Recording::check(options.record.as_deref())?;
     let control = Control::open()?;
     let exit = match &options.origin {
         Some(name) => one(control, name, options).await?,
@@ -65,7 +68,7 @@ async fn one(control: Control, name: &str, options: &Resume) -> anyhow::Result<E
         (_, Some(origin)) if origin.status == Some(SnapshotStatus::MergeFailed) => {
             recover(control, &origin.info.name, options).await
         }
-        (_, Some(origin)) => attach(control, &host, origin, &options.live, None).await,
+        (_, Some(origin)) => attach(control, &host, origin, &options.live, record_to(options)?).await,
         (Some(device), None) if device.owner() == Owner::Lvm => {
             at_activation(device, &options.live)
         }
@@ -167,7 +170,7 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<Exit> {
             eprintln!("merge-ctl: another merge-ctl drives the merge into {}", printable(&origin));
             let host = Host::read(&control)?;
             let device = host.by_name(&origin).with_context(|| format!("{origin} is gone"))?;
-            return attach(control, &host, device, &options.live, None).await;
+            return attach(control, &host, device, &options.live, record_to(options)?).await;
         }
     };
     // It may have been finished while we waited for our turn.
@@ -181,9 +184,16 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<Exit> {
         Ready::Merging(raw) => {
             let host = Host::read(&control)?;
             let device = host.by_name(&origin).with_context(|| format!("{origin} is gone"))?;
-            show(control, &host, device, Driver::raw(*raw), &options.live, None).await
+            // It merges already, and is to be followed with a file or without.
+            let recording = Recording::or_none(options.record.as_deref(), COMMAND, &options.live);
+            show(control, &host, device, Driver::raw(*raw), &options.live, recording).await
         }
     }
+}
+
+/// The recording that is asked for.
+fn record_to(options: &Resume) -> anyhow::Result<Option<Recording>> {
+    Recording::asked_for(options.record.as_deref(), COMMAND, &options.live)
 }
 
 /// What became of a merge that was taken up.
@@ -262,7 +272,7 @@ async fn shown(
     }
     let host = Host::read(&control)?;
     match host.by_name(origin).filter(|device| device.merge().is_some()) {
-        Some(origin) => attach(control, &host, origin, &options.live, None).await,
+        Some(origin) => attach(control, &host, origin, &options.live, record_to(options)?).await,
         None => {
             eprintln!("merge-ctl: the merge into {} is done", printable(origin));
             Ok(Exit::Done)
