@@ -188,7 +188,10 @@ fn many_scrapes_neither_stop_the_sampling_nor_make_it_large() {
         thread::sleep(Duration::from_millis(50));
     }
     let (seconds, peak) = (begun.elapsed().as_secs_f64(), exporter.rss_bytes());
-    assert!(sampled() > first, "nothing was sampled meanwhile");
+    // So many may come between two samples; they go on until there is another.
+    while sampled() <= first {
+        assert!(begun.elapsed() < PATIENCE, "nothing is sampled meanwhile");
+    }
     stop.store(true, Ordering::Relaxed);
     clients.into_iter().for_each(|client| client.join().unwrap());
     println!("{:.0} scrapes a second, {} KiB at most", 5_000.0 / seconds, peak >> 10);
