@@ -225,6 +225,22 @@ fn a_browser_shows_it_without_a_complaint_or_a_request() {
 }
 
 #[test]
+fn on_a_phone_and_on_a_desk_all_can_be_read() {
+    let Some(browser) = Browser::find() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    for kernel in KERNELS {
+        let html = report(&recording(kernel), "html");
+        for width in [320, 390, 700, 1280] {
+            let layout = browser.lay_out(&html, width, directory.path());
+            assert_eq!(layout.width, width, "{kernel}: wider than the screen: {layout:?}");
+            assert_eq!(layout.figures, 7, "{kernel} {width}");
+            assert!(layout.lowest_text >= 11.0, "{kernel} {width}: {layout:?}");
+            assert_eq!(layout.in_the_way, Vec::<String>::new(), "{kernel} {width}");
+        }
+    }
+}
+
+#[test]
 fn a_browser_would_complain() {
     let Some(browser) = Browser::find() else { return };
     let html = report(&recording("6.1"), "html");

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::ProgramCost;
 use super::layout::{Device, Layout};
+use super::leftover::Leftover;
 
 /// What `cargo xtask ebpf` built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MERGE_EBPF_OBJECT"));
@@ -57,6 +58,8 @@ pub(super) enum LoadError {
 pub(super) struct Programs {
     ebpf: Ebpf,
     siblings: Vec<(&'static str, KProbeLinkId)>,
+    // Last: fields are dropped in this order.
+    _leftover: Leftover,
 }
 
 impl Programs {
@@ -72,7 +75,7 @@ impl Programs {
             loader.override_global(name, value, true);
         }
         loader.override_global("AYA_LOG_LEVEL", &log_level, true);
-        Ok(Self { ebpf: loader.load(OBJECT)?, siblings: Vec::new() })
+        Ok(Self { ebpf: loader.load(OBJECT)?, siblings: Vec::new(), _leftover: Leftover })
     }
 
     /// The object's maps, and aya's logger, are taken from here.

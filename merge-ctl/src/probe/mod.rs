@@ -10,6 +10,7 @@ mod in_flight;
 mod io;
 mod kallsyms;
 mod layout;
+mod leftover;
 mod load;
 mod log;
 mod runs;

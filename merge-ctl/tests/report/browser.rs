@@ -68,3 +68,60 @@ impl Browser {
         }
     }
 }
+
+/// How a page lies on a screen, seen by a script in the page around it.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Layout {
+    /// How wide it is: as wide as the screen, or somebody has to scroll sideways.
+    pub(crate) width: u32,
+    /// The lowest text in a figure, in CSS pixels.
+    pub(crate) lowest_text: f64,
+    /// Texts in figures that lie over others, or reach out of their figure.
+    pub(crate) in_the_way: Vec<String>,
+    /// Figures that can be seen.
+    pub(crate) figures: u32,
+}
+
+/// Looks at the page in the frame, whose origin is that of the page around it.
+const LOOK: &str = "
+const inside = frame.contentDocument, odd = [];
+let lowest = 1e9, figures = 0;
+for (const figure of inside.querySelectorAll('svg')) {
+  const all = figure.getBoundingClientRect();
+  if (!all.width) continue;
+  figures++;
+  const texts = [...figure.querySelectorAll('text')].map(it => [it.textContent, it.getBoundingClientRect()]);
+  texts.forEach(([words, box], i) => {
+    if (!words.trim()) return;
+    lowest = Math.min(lowest, box.height);
+    if (box.left < all.left - 1 || box.right > all.right + 1 || box.top < all.top - 1 || box.bottom > all.bottom + 1)
+      odd.push(words + ' is cut off');
+    for (const [other, its] of texts.slice(i + 1))
+      if (other.trim() && box.left < its.right - 1 && its.left < box.right - 1 && box.top < its.bottom - 2 && its.top < box.bottom - 2)
+        odd.push(words + ' over ' + other);
+  });
+}
+told.textContent = JSON.stringify({width: inside.documentElement.scrollWidth, lowest_text: lowest, in_the_way: odd, figures});
+";
+
+impl Browser {
+    /// Lays a page out on a screen of this width. A window of its own is never narrower than 500 pixels.
+    pub(crate) fn lay_out(&self, html: &str, width: u32, directory: &Path) -> Layout {
+        let quoted = html.replace('&', "&amp;").replace('"', "&quot;");
+        let file = directory.join("around.html");
+        let around = format!(
+            "<!doctype html><meta charset=utf-8><pre id=told></pre><iframe id=frame width={width} height=800 \
+             style=\"border:0\" onload=\"look()\" srcdoc=\"{quoted}\"></iframe><script>function look(){{{LOOK}}}</script>"
+        );
+        // The script has to be known before the frame is loaded.
+        let (body, script) = around.split_once("<script>").unwrap();
+        let around = body.replace("<pre", &format!("<script>{script}<pre"));
+        fs::write(&file, around).unwrap();
+        let shown = self.show(&file, &directory.join("profile"), &["--window-size=1600,900"]);
+        let told =
+            shown.dom.split_once("<pre id=\"told\">").unwrap().1.split_once("</pre>").unwrap().0;
+        let told = told.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        serde_json::from_str(&told)
+            .unwrap_or_else(|error| panic!("{error}: {told} {:?}", shown.console))
+    }
+}

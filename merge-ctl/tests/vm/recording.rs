@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use merge_ctl::store::Run;
@@ -61,6 +62,7 @@ fn a_recorded_start_is_replayed_to_the_lines_that_there_were() {
         assert!(lines == text(&live.stdout), "live:\n{}\nreplay:\n{lines}", text(&live.stdout));
         assert_eq!(told, "");
         assert_eq!(runs_in(&replayed(&path, "json", 0).0), promised);
+        assert_eq!(reported(&path), reported(&path), "another process makes another report of it");
         // The same name again: nothing is begun, and the file stays.
         let size = fs::metadata(&path).unwrap().len();
         println!("{how}: {size} bytes");
@@ -69,6 +71,32 @@ fn a_recorded_start_is_replayed_to_the_lines_that_there_were() {
         assert_eq!(fs::metadata(&path).unwrap().len(), size);
         fs::remove_file(path).unwrap();
     }
+}
+
+/// What a report of a recording says, in each of its forms. Every second time it is made without our environment,
+/// and in another time zone.
+fn reported(path: &str) -> Vec<Vec<u8>> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let made = |ending: &str| {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let report = format!("{path}-{count}.{ending}");
+        let mut command = Command::new("merge-ctl");
+        command.args(["report", path, "-o", &report]);
+        if !(count / 3).is_multiple_of(2) {
+            command
+                .env_clear()
+                .env("PATH", std::env::var_os("PATH").unwrap())
+                .env("TZ", "UTC-9")
+                .env("LANG", "C")
+                .current_dir("/");
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let made = fs::read(&report).unwrap();
+        fs::remove_file(report).unwrap();
+        made
+    };
+    ["html", "md", "json"].map(made).into()
 }
 
 /// Waits until a file holds so much.
@@ -86,12 +114,12 @@ fn a_recorder_that_is_killed_leaves_what_it_wrote_and_the_merge_goes_on() {
     let bed = Testbed::new("reckill", 16, 8);
     mixed_writes(&bed, 5);
     let promised = promised_runs(&bed);
-    bed.slow_down(4);
+    bed.slow_down(12);
     let mut merge = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
     merge.line_where(|line| line["type"] == "run");
     let path = "/tmp/reckill.mrec";
     let recorder = Running::start(&["record", &bed.dm("origin"), "-o", path]);
-    wait_for_bytes(path, 6_000);
+    wait_for_bytes(path, 4_000);
     // As long as it is written, it can be read.
     let (before, told) = replayed(path, "json", 0);
     assert!(told.contains("no end"), "{told}");
@@ -100,6 +128,8 @@ fn a_recorder_that_is_killed_leaves_what_it_wrote_and_the_merge_goes_on() {
     let (lines, told) = replayed(path, "json", 0);
     assert!(told.contains("no end"), "{told}");
     let summary = |lines: &str| lines.lines().last().unwrap_or_default().to_owned();
+    let size = fs::metadata(path).unwrap().len();
+    assert!(lines.contains("\"type\":\"begin\""), "of {size} bytes: {told}");
     assert!(summary(&lines).contains("\"state\":\"merging\""), "{}", summary(&lines));
     assert!(lines.lines().count() >= before.lines().count());
     let runs = runs_in(&lines);
@@ -171,4 +201,41 @@ fn a_full_disk_ends_the_recording_and_not_the_merge() {
     let refused = merge_ctl(&["monitor", "--record", "/nowhere/file"]);
     assert_ne!(refused.code, 0);
     run("umount", &[directory.to_str().unwrap()]);
+}
+
+#[test]
+#[ignore = "needs a VM: cargo xtask test"]
+fn a_detached_start_and_a_resume_record_what_they_follow() {
+    let bed = Testbed::new("recdet", 16, 8);
+    mixed_writes(&bed, 11);
+    let content = bed.image("snap");
+    bed.slow_down(6);
+    let directory = Path::new("/tmp/recdet");
+    fs::create_dir_all(directory).unwrap();
+    let run_here = |arguments: &[&str]| {
+        Command::new("merge-ctl").args(arguments).current_dir(directory).output().unwrap()
+    };
+    // The name is one of here, and the detached one lives in another directory.
+    let refused = ["start", "--detach", "--yes", "--record", "none/a.mrec", &bed.dm("snap")];
+    assert_eq!(run_here(&refused).status.code(), Some(1));
+    let begun = run_here(&["start", "--detach", "--yes", "--record", "a.mrec", &bed.dm("snap")]);
+    let told = text(&begun.stdout);
+    assert_eq!(begun.status.code(), Some(0), "{told}{}", text(&begun.stderr));
+    assert!(told.contains("recording  /tmp/recdet/a.mrec"), "{told}");
+    let pid = told.split_once("process ").unwrap().1.split_whitespace().next().unwrap();
+    wait_for_bytes("/tmp/recdet/a.mrec", 1_000);
+    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    let (lines, told) = replayed("/tmp/recdet/a.mrec", "json", 0);
+    assert!(lines.contains("\"type\":\"begin\"") && told.contains("no end"), "{told}{lines}");
+    let all = run_here(&["resume", "--yes", "--record", "b.mrec"]);
+    assert_eq!(all.status.code(), Some(2), "{}", text(&all.stderr));
+    bed.slow_down(1);
+    let resume = ["resume", "--yes", "--output", "json", "--record", "b.mrec", &bed.dm("origin")];
+    let resumed = run_here(&resume);
+    assert_eq!(resumed.status.code(), Some(0), "{}", text(&resumed.stderr));
+    assert!(bed.image("origin") == content, "the origin differs from the snapshot");
+    let (lines, told) = replayed("/tmp/recdet/b.mrec", "json", 0);
+    assert_eq!((lines, told.as_str()), (text(&resumed.stdout), ""));
+    fs::remove_dir_all(directory).unwrap();
 }
