@@ -68,7 +68,9 @@ async fn one(control: Control, name: &str, options: &Resume) -> anyhow::Result<E
         (_, Some(origin)) if origin.status == Some(SnapshotStatus::MergeFailed) => {
             recover(control, &origin.info.name, options).await
         }
-        (_, Some(origin)) => attach(control, &host, origin, &options.live, record_to(options)?).await,
+        (_, Some(origin)) => {
+            attach(control, &host, origin, &options.live, record_to(options)?).await
+        }
         (Some(device), None) if device.owner() == Owner::Lvm => {
             at_activation(device, &options.live)
         }
