@@ -1,6 +1,5 @@
 //! `merge-ctl monitor [ORIGIN]`: attach to a merge, or to all of this host, whoever started them.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -60,11 +59,7 @@ fn drop_privileges(options: &Monitor) -> anyhow::Result<()> {
     if throttles || live.hooks.on_stall.is_some() || live.hooks.on_done.is_some() {
         return Ok(());
     }
-    let directory = options.record.record.as_deref().map(|file| match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    });
-    privilege::keep_what_is_needed(directory)
+    privilege::keep_what_is_needed(options.record.record.as_deref().map(privilege::directory_of))
 }
 
 /// The merges that are meant: the named ones, or all. One that is named twice is there once.

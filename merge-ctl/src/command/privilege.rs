@@ -61,6 +61,14 @@ fn keep(wanted: CapabilitySet) -> anyhow::Result<()> {
     set_capabilities(None, sets).context("cannot drop capabilities")
 }
 
+/// Where a file lies that is to be made.
+pub(crate) fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// Whether the directory is of the user that we are, who may then write there by himself.
 fn is_ours(directory: &Path) -> bool {
     rustix::fs::stat(directory).is_ok_and(|stat| {

@@ -11,6 +11,7 @@ use super::elsewhere;
 use super::face::Face;
 use super::live::{self, LeaveSignals, Live};
 use super::monitor::{followed, onlooker, pick};
+use super::privilege;
 use super::recording::Recording;
 use super::terminal;
 use crate::cli::Record;
@@ -23,6 +24,7 @@ pub(crate) async fn run(options: &Record) -> anyhow::Result<ExitCode> {
     let host = Host::read(&control)?;
     let origins = pick(&host, &options.origins, &elsewhere::all(&host))?;
     let signals = LeaveSignals::listen()?;
+    privilege::keep_what_is_needed(Some(privilege::directory_of(&options.output)))?;
     let mut watch = Watch::new(control, Probe::attach(live::probe_options(&as_live)));
     let merges = followed(&mut watch, &host, &origins, &as_live)?;
     let recording = Recording::asked_for(Some(&options.output), "record", &as_live)?;

@@ -177,6 +177,14 @@ fn the_least_of_privileges_is_enough_to_see_runs() {
     assert_eq!(exporter.leave(), Some(0));
 }
 
+/// No more than looking at merges and recording them into another user's directory needs.
+#[track_caller]
+fn keeps_little(pid: u32) {
+    for kept in capabilities_of(pid) {
+        assert!(kept & TO_LOOK != 0 && kept & !(TO_LOOK | FOR_FILES) == 0, "{kept:x}");
+    }
+}
+
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn monitor_keeps_what_looking_needs_and_sees_merges_that_begin_later() {
@@ -203,11 +211,14 @@ fn monitor_keeps_what_looking_needs_and_sees_merges_that_begin_later() {
     let mut keeps_little_at_a_run_of = |bed: &Testbed| {
         let origin = bed.dm("origin");
         monitor.line_where(|line| line["type"] == "run" && line["origin"] == *origin);
-        for kept in capabilities_of(monitor.pid()) {
-            assert!(kept & TO_LOOK != 0 && kept & !(TO_LOOK | FOR_FILES) == 0, "{kept:x}");
-        }
+        keeps_little(monitor.pid());
     };
     keeps_little_at_a_run_of(&first);
+    let also = foreign.join("also.mrec");
+    let recorder = Running::start(&["record", "-o", also.to_str().unwrap()]);
+    until("a recording", || also.exists().then_some(()));
+    keeps_little(recorder.pid());
+    let recorder = to_its_end(recorder);
     let second_merge = start(&second);
     keeps_little_at_a_run_of(&second);
     // Its hooks are somebody else's programs, and run as he may.
@@ -216,7 +227,7 @@ fn monitor_keeps_what_looking_needs_and_sees_merges_that_begin_later() {
     assert!(capabilities_of(hooked.pid()).contains(&capabilities_of(std::process::id())[0]));
     let hooked = to_its_end(hooked);
     let ended = monitor.wait().expect(0);
-    for other in [first_merge, second_merge, hooked] {
+    for other in [first_merge, second_merge, hooked, recorder] {
         other.join().unwrap();
     }
     let runs = ended.runs();
