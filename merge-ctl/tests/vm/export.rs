@@ -198,8 +198,9 @@ fn monitor_keeps_what_looking_needs_and_sees_merges_that_begin_later() {
     let foreign = directory.path();
     run("busybox", &["chown", "1000:1000", foreign.to_str().unwrap()]);
     let file = foreign.join("seen.mrec");
-    // What nobody reads is waited for, so each is read in a thread of its own.
-    let to_its_end = |running: Running| thread::spawn(move || running.wait().expect(0));
+    // What nobody reads is waited for, so each is read in a thread of its own. Who looks in just as the first
+    // merge ends may not see how.
+    let to_its_end = |running: Running| thread::spawn(move || running.wait());
     let start = |bed: &Testbed| {
         let mut merge = Running::start(&["start", "--yes", "--output", "json", &bed.dm("snap")]);
         merge.line_where(|line| line["type"] == "run");
@@ -227,8 +228,11 @@ fn monitor_keeps_what_looking_needs_and_sees_merges_that_begin_later() {
     assert!(capabilities_of(hooked.pid()).contains(&capabilities_of(std::process::id())[0]));
     let hooked = to_its_end(hooked);
     let ended = monitor.wait().expect(0);
-    for other in [first_merge, second_merge, hooked, recorder] {
-        other.join().unwrap();
+    for merge in [first_merge, second_merge] {
+        merge.join().unwrap().expect(0);
+    }
+    for onlooker in [hooked, recorder] {
+        onlooker.join().unwrap();
     }
     let runs = ended.runs();
     for (bed, promised) in [&first, &second].into_iter().zip(promised) {
