@@ -189,9 +189,10 @@ fn keeps_little(pid: u32) {
 #[ignore = "needs a VM: cargo xtask test"]
 fn monitor_keeps_what_looking_needs_and_sees_merges_that_begin_later() {
     let (first, second) = (Testbed::new("moncaps", 16, 8), Testbed::new("monlate", 16, 8));
-    let promised = [&first, &second].map(|bed| {
+    // The first goes on until all others have looked.
+    let promised = [(&first, 20), (&second, 8)].map(|(bed, delay_ms)| {
         mixed_writes(bed, 14);
-        bed.slow_down(4);
+        bed.slow_down(delay_ms);
         promised_runs(bed)
     });
     let directory = tempfile::tempdir().unwrap();
@@ -227,6 +228,7 @@ fn monitor_keeps_what_looking_needs_and_sees_merges_that_begin_later() {
     hooked.line_where(|line| line["type"] == "run");
     assert!(capabilities_of(hooked.pid()).contains(&capabilities_of(std::process::id())[0]));
     let hooked = to_its_end(hooked);
+    first.slow_down(0);
     let ended = monitor.wait().expect(0);
     for merge in [first_merge, second_merge] {
         merge.join().unwrap().expect(0);
@@ -279,7 +281,12 @@ fn scrapes_without_end_and_silent_clients_disturb_no_merge() {
         over.store(true, Ordering::Relaxed);
         (ended, scrapers.into_iter().map(|it| it.join().unwrap()).sum::<u64>())
     });
-    assert_eq!(ended.expect(0).runs(), promised);
+    let (runs, dropped) = (ended.runs(), ended.expect(0).summary()["dropped"].clone());
+    // Two processes have probes on the same functions, and a processor that is in one takes no other: what
+    // that costs is counted.
+    let missed = ["missed", "half_seen"].map(|kind| dropped[kind].as_u64().unwrap()).iter().sum();
+    let unseen = promised.iter().filter(|run| !runs.contains(run)).count() as u64;
+    assert!(unseen <= missed && runs.len() as u64 + unseen == promised.len() as u64, "{dropped}");
     assert!(bed.image("origin") == content, "the origin differs from the snapshot");
     let status = std::fs::read_to_string(format!("/proc/{}/status", exporter.0.id())).unwrap();
     let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();

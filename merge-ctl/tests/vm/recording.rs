@@ -185,7 +185,7 @@ fn a_full_disk_ends_the_recording_and_not_the_merge() {
     let bed = Testbed::new("recfull", 16, 8);
     mixed_writes(&bed, 9);
     let content = bed.image("snap");
-    bed.slow_down(4);
+    bed.slow_down(12);
     let path = "/tmp/recfull/file";
     let ended =
         merge_ctl(&["start", "--yes", "--output", "json", "--record", path, &bed.dm("snap")])
