@@ -1,7 +1,7 @@
 //! What a live command shows: the dashboard, plain lines, or JSON.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use merge_ctl::model::{Model, Stall};
@@ -222,12 +222,6 @@ fn push_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// Writes whole lines at once, so that a reader of the stream never waits for half of one.
 fn print_block(text: &str) -> io::Result<()> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", text.trim_end())?;
-    out.flush()
+    if text.is_empty() { Ok(()) } else { terminal::print(text.trim_end()) }
 }

@@ -52,8 +52,10 @@ pub(crate) async fn run(options: &cli::Report) -> anyhow::Result<ExitCode> {
         keep(&text, NewFile::create(&options.output)?, &options.output)?;
         return Ok(replay::sum_up(&survey, true).into());
     }
-    let not_followed =
-        || format!("{shown} is no recording, and as an origin it cannot be followed");
+    let not_followed = || {
+        let what = if options.subject.exists() { "no recording" } else { "no file" };
+        format!("{shown} is {what}, and as an origin it cannot be followed")
+    };
     let live = options.live();
     let (watched, recorded, output) = begin(options, &live).with_context(not_followed)?;
     let ended = watched.run().await;

@@ -8,6 +8,19 @@ use merge_ctl::fold::fold;
 /// Narrower than this, folding helps nobody.
 const LEAST_COLUMNS: u16 = 20;
 
+/// Writes whole lines to standard output at once, so that a reader of the stream never waits for half of one.
+///
+/// # Errors
+/// What the kernel answers, of the same kind.
+pub(crate) fn print(lines: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = writeln!(out, "{lines}").and_then(|()| out.flush());
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
+    };
+    written.map_err(named)
+}
+
 /// The text for standard output.
 pub(crate) fn for_stdout(text: &str) -> Cow<'_, str> {
     fitted(text, io::stdout().is_terminal())

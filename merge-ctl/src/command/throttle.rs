@@ -35,7 +35,7 @@ pub(crate) async fn run(options: &Throttle) -> anyhow::Result<ExitCode> {
     let json = options.json || options.output == Some(LineOutput::Json);
     if options.reset {
         let restored = Restored::from(Place::of_this_host().reset()?);
-        say(&output::restored(restored))?;
+        terminal::print(&output::restored(restored))?;
         return Ok(Exit::Done.into());
     }
     let wanted = options.wanted()?;
@@ -60,7 +60,7 @@ fn show(origin: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
         others: &Others::of(&host, None),
     };
     let print = if json { output::setting_json } else { output::setting };
-    say(&print(&setting))?;
+    terminal::print(&print(&setting))?;
     Ok(Exit::Done.into())
 }
 
@@ -211,7 +211,7 @@ impl AtWork {
             log: self.throttler.log(),
         };
         if self.json {
-            return say(&output::json(model, &report, moment));
+            return terminal::print(&output::json(model, &report, moment));
         }
         let text = match moment {
             Moment::Begin(others) => output::begin(model, &report, others),
@@ -219,14 +219,8 @@ impl AtWork {
             Moment::NoEffect => output::no_effect(model).to_owned(),
             Moment::End(restored) => output::end(model, &report, restored),
         };
-        say(&terminal::for_stdout(&text))
+        terminal::print(&terminal::for_stdout(&text))
     }
-}
-
-fn say(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
 }
 
 /// A throttler beside a live view. It begins with the first model that it sees; where another is at
