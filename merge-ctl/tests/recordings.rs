@@ -202,6 +202,17 @@ fn a_replay_is_driven_by_keys() {
     terminal.wait_for("MERGING");
     terminal.press(b"?");
     terminal.wait_for("stand, or go on");
+    terminal.press(b"?");
+    // What means nothing changes nothing, and a terminal that becomes small or large is filled anew.
+    terminal.press(b"zZ%&\x01\x02\x1b[19~\x1b[200~junk\x1b[201~\xff\xfe\xc3\x28");
+    for ((columns, rows), there) in [((40, 12), "writes in flight"), ((200, 50), "recent runs")] {
+        terminal.seen.clear();
+        terminal.resize(columns, rows);
+        terminal.wait_for(there);
+    }
+    // On, back, faster, slower, and to its end.
+    terminal.press(b"+-\x1b[C\x1b[D\x1b[A\x1b[B\x1b[5~\x1b[6~\x1b[F");
+    terminal.wait_for("FINISHED");
     terminal.press(b"q");
     assert_eq!(terminal.exit_status(), 0, "{}", terminal.seen);
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -63,6 +64,16 @@ impl Terminal {
         let keyboard = File::from(ours);
         let screen = reading(keyboard.try_clone().unwrap());
         Self { keyboard, screen, seen: String::new(), child }
+    }
+
+    /// Becomes larger or smaller, as a window does.
+    #[allow(dead_code, reason = "some tests keep the size")]
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.keyboard, size).unwrap();
+        // The terminal is not the one that the program is controlled by: no signal comes by itself.
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(pid, Signal::WINCH).unwrap();
     }
 
     /// Types.
