@@ -63,7 +63,10 @@ impl TerminalGuard {
     /// # Errors
     /// Where the terminal cannot be written to.
     pub fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not ratatui's `clear`, which asks the terminal where the cursor is, and fails where the answer is
+        // late (a slow line) or never comes. To take its size anew clears it as well, and asks nothing.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 }
 
