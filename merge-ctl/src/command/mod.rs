@@ -37,4 +37,5 @@ pub(crate) mod status;
 pub(crate) mod subject;
 pub(crate) mod terminal;
 pub(crate) mod throttle;
+mod unseen;
 pub(crate) mod wait;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::now_ns;
+use crate::clock::now_ns;
 use crate::human;
 use crate::offline::Devices;
 use crate::offline::meter::{Meter, Stage};
