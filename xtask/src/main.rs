@@ -9,6 +9,8 @@ mod build;
 mod cpio;
 mod crash;
 mod demo;
+#[cfg(test)]
+mod documented;
 mod ebpf;
 mod fuzz;
 mod initramfs;
