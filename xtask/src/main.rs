@@ -9,6 +9,8 @@ mod build;
 mod cpio;
 mod crash;
 mod demo;
+#[cfg(test)]
+mod documented;
 mod ebpf;
 mod fuzz;
 mod initramfs;
@@ -19,6 +21,7 @@ mod lint;
 mod packages;
 mod prometheus;
 mod run;
+mod screencast;
 mod setup;
 mod test;
 mod tool;
@@ -62,6 +65,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure what merge-ctl costs; prints Markdown
     Bench(bench::Args),
+    /// Make the moving picture of the dashboard in README, from a real merge
+    Screencast(screencast::Args),
     /// Run a command as root in a disposable VM; its output here, its exit status ours
     Vm(vm::Args),
 }
@@ -102,6 +107,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Fuzz(args) => fuzz::run(&workspace, &args).map(|()| 0),
         Task::Demo(args) => demo::run(&workspace, &args),
         Task::Bench(args) => bench::run(&workspace, &args).map(|()| 0),
+        Task::Screencast(args) => screencast::run(&workspace, &args).map(|()| 0),
         Task::Vm(args) => vm::run(&workspace, &args),
     }
 }
