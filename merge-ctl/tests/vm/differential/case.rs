@@ -194,14 +194,14 @@ fn order(random: &mut Random, kind: Kind, chunks: u64, chunk_sectors: u64, parts
         Kind::PartialChunk => writers::around_last_chunk(random, chunks, wanted),
         Kind::NearlyFull => writers::stretches(random, chunks, wanted, 24),
         Kind::Concurrent | Kind::Mixed | Kind::Crafted => {
-            let writer = random.pick(&[
+            let all: [fn(&mut Random, u64, u64) -> Vec<u64>; 5] = [
                 writers::sequential,
                 writers::scattered,
                 writers::descending,
                 writers::interleaved,
                 writers::overwriting,
-            ]);
-            writer(random, chunks, wanted)
+            ];
+            random.pick(&all)(random, chunks, wanted)
         }
     }
 }
