@@ -116,9 +116,6 @@ impl Case {
         Self { seed, kind, way, chunk_sectors, origin_sectors, cow_sectors, filling }
     }
 
-    /// Says which chunks are written, and in which order.
-    type Writer = fn(&mut Random, u64, u64) -> Vec<u64>;
-
     pub(crate) const fn origin_chunks(&self) -> u64 {
         self.origin_sectors.div_ceil(self.chunk_sectors)
     }
@@ -132,6 +129,9 @@ impl Case {
 pub(crate) const fn entries_per_area(chunk_sectors: u64) -> u64 {
     chunk_sectors * SECTOR / ENTRY_BYTES
 }
+
+/// Says which chunks are written, and in which order.
+type Order = fn(&mut Random, u64, u64) -> Vec<u64>;
 
 fn origin_chunks(random: &mut Random, kind: Kind, chunk_sectors: u64) -> u64 {
     if kind == Kind::Areas {
@@ -197,7 +197,7 @@ fn order(random: &mut Random, kind: Kind, chunks: u64, chunk_sectors: u64, parts
         Kind::PartialChunk => writers::around_last_chunk(random, chunks, wanted),
         Kind::NearlyFull => writers::stretches(random, chunks, wanted, 24),
         Kind::Concurrent | Kind::Mixed | Kind::Crafted => {
-            let all: [Writer; 5] = [
+            let all: [Order; 5] = [
                 writers::sequential,
                 writers::scattered,
                 writers::descending,
