@@ -128,8 +128,8 @@ fn each_area_is_read_once_and_no_more_ahead_than_behind() {
     reads.sort_unstable();
     let until = reads.len() as u64 - 1;
     assert_eq!(reads[1..], (0..until).map(area_at).collect::<Vec<u64>>());
-    // The store has 21 areas.
-    assert!((22..=2 * 21).contains(&until), "{until}");
+    // The store has 21 areas. Where the threads get no processor in time, nothing is read ahead.
+    assert!((21..=2 * 21).contains(&until), "{until}");
 }
 
 #[test]

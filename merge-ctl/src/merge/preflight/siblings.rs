@@ -79,30 +79,22 @@ pub(super) fn fill(sibling: &Device, args: &SnapshotArgs) -> Option<Fill> {
 
 fn finding(plan: &SiblingPlan, owner: Owner) -> Option<Finding> {
     let (label, copies) = (&plan.label, copies(plan));
+    let lost = |code, is_lost: &str| {
+        let room = room(plan);
+        let words = format!(
+            "The snapshot {label} of the same origin {is_lost}: {copies} copied into it, and it has \
+             room for {room}."
+        );
+        Finding::warn(code, words, larger(plan, owner))
+    };
     let found = match plan.fate {
         Fate::Kept if plan.copies_high == 0 => return None,
         Fate::Kept => Finding::note(
             Code::SiblingCopies,
             format!("Into the snapshot {label} of the same origin {copies} copied; it has room."),
         ),
-        Fate::Overflows => Finding::warn(
-            Code::SiblingLost,
-            format!(
-                "The snapshot {label} of the same origin WILL BE LOST: {copies} copied into it, and \
-                 it has room for {}.",
-                room(plan)
-            ),
-            larger(plan, owner),
-        ),
-        Fate::Unclear => Finding::warn(
-            Code::SiblingAtRisk,
-            format!(
-                "The snapshot {label} of the same origin may be lost: {copies} copied into it, and \
-                 it has room for {}.",
-                room(plan)
-            ),
-            larger(plan, owner),
-        ),
+        Fate::Overflows => lost(Code::SiblingLost, "WILL BE LOST"),
+        Fate::Unclear => lost(Code::SiblingAtRisk, "may be lost"),
         Fate::LostAlready => Finding::note(
             Code::SiblingInvalid,
             format!(
