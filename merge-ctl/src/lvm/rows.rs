@@ -279,5 +279,7 @@ mod tests {
         assert!(volume("owi-a-s---", "wz-pn-", "1").is_in_partial_group());
         assert!(volume("owi-a-s---", "wzx-n-", "0").is_in_exported_group());
         assert!(volume("owi-a-s---", "rz--n-", "0").is_in_read_only_group());
+        let shared = ["wz--n-", "wz--ns", "wz--nc"].map(|group| volume("owi-a-s---", group, "0"));
+        assert_eq!(shared.map(|it| it.is_in_shared_group()), [false, true, true]);
     }
 }

@@ -106,6 +106,20 @@ mod tests {
     }
 
     #[test]
+    fn the_most_at_once_is_no_sum() {
+        let write = |pid| InFlightWrite {
+            sector: 0,
+            bytes: 4096,
+            queued_ns: 0,
+            pid,
+            comm: "fio".to_owned(),
+        };
+        let lists = [vec![write(1), write(2), write(1)], vec![write(1), write(2)]];
+        let most = Writer::most_at_once(lists.iter().map(Vec::as_slice));
+        assert_eq!(most, [writer(1, 2), writer(2, 1)]);
+    }
+
+    #[test]
     fn writers_are_remembered_for_a_minute_with_the_most_that_they_had() {
         let mut log = WriterLog::default();
         log.push(0, vec![writer(1, 3), writer(2, 1)]);

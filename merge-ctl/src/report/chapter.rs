@@ -198,15 +198,16 @@ pub(super) fn pairs(caption: &str, rows: Vec<(&'static str, String)>) -> Block {
 }
 
 fn throttle(of: Of<'_>) -> Option<(&'static str, String)> {
-    let percent = |percent: f64| format!("{percent:.0} %");
-    let (least, most) =
-        (of.log.throttle.least().map(percent)?, of.log.throttle.most().map(percent)?);
-    let words = match (&*least, &*most) {
-        ("100 %", "100 %") => "100 % (off)".to_owned(),
-        (least, most) if least == most => least.to_owned(),
-        (least, most) => format!("between {least} and {most}"),
-    };
+    let words = throttle_words(of.log.throttle.least()?, of.log.throttle.most()?);
     Some(("snapshot_copy_throttle", words))
+}
+
+fn throttle_words(least: f64, most: f64) -> String {
+    match [least, most].map(|percent| format!("{percent:.0} %")) {
+        [least, most] if least == most && least == "100 %" => "100 % (off)".to_owned(),
+        [least, most] if least == most => least,
+        [least, most] => format!("between {least} and {most}"),
+    }
 }
 
 fn offline_terms(terms: OfflineTerms) -> String {
@@ -247,4 +248,16 @@ fn disks(model: &Model) -> Option<Block> {
         rows: rows.collect(),
         figures_from: 2,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::throttle_words;
+
+    #[test]
+    fn a_throttle_that_never_moved_is_one_figure() {
+        assert_eq!(throttle_words(100.0, 100.0), "100 % (off)");
+        assert_eq!(throttle_words(30.0, 30.0), "30 %");
+        assert_eq!(throttle_words(5.0, 100.0), "between 5 % and 100 %");
+    }
 }

@@ -170,6 +170,12 @@ mod tests {
     }
 
     #[test]
+    fn one_stripe_is_a_linear_line() {
+        let parts = vec![part(0, "striped", 1, "/dev/sda:3-4")];
+        assert_eq!(of(parts).unwrap(), "0 16384 linear 8:0 26624");
+    }
+
+    #[test]
     fn what_does_not_add_up_or_is_of_another_kind_is_refused() {
         type Damage = fn(&mut Part);
         let fine = || part(0, "linear", 1, "/dev/sda:3-4");

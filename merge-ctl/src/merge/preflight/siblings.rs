@@ -163,3 +163,25 @@ fn larger_chunks(host: &Host, device: &Device, args: &SnapshotArgs) -> Vec<Findi
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sibling_lacks_is_data_metadata_and_some_slack() {
+        let plan = SiblingPlan {
+            label: "vg/other".to_owned(),
+            chunk_bytes: 4096,
+            copies_low: 1000,
+            copies_high: 1024,
+            room: Some(0),
+            fate: Fate::Overflows,
+        };
+        // 4 MiB of data alone, which would not do.
+        let words = larger(&plan, Owner::Lvm);
+        assert!(words.ends_with("lvextend -L +5M vg/other."), "{words}");
+        let words = larger(&SiblingPlan { room: Some(1023), ..plan }, Owner::DeviceMapper);
+        assert!(words.contains("12.1 KiB"), "{words}");
+    }
+}

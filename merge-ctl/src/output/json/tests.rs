@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::output::fixture;
+use crate::sample::OfflineEnd;
 use serde_json::{Value, json};
 
 fn parse(line: &str) -> Value {
@@ -120,6 +121,18 @@ fn an_offline_merge_tells_its_stages_and_its_error() {
     assert_eq!(failed["failed"]["cause"], "copy-write-origin");
     assert_eq!(failed["offline"]["error"]["sector"], 704_960);
     assert!(parse(&progress(&fixture::merging()))["offline"].is_null());
+}
+
+#[test]
+fn a_device_that_failed_offline_has_its_own_number() {
+    for (label, dev) in [("vg/data-real", "253:1"), ("vg/snap-cow", "253:2")] {
+        let mut model = fixture::offline_failed();
+        let end = model.offline.as_mut().and_then(|offline| offline.end.as_mut());
+        let Some(OfflineEnd::Failed(fault)) = end else { panic!("{model:?}") };
+        fault.device = Some(label.to_owned());
+        let failed = &parse(&summary(&model))["failed"];
+        assert_eq!((&failed["device"], &failed["dev"]), (&json!(label), &json!(dev)));
+    }
 }
 
 #[test]

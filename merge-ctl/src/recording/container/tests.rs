@@ -145,6 +145,18 @@ fn frames_of_an_unknown_kind_are_left_out_and_harm_nothing() {
 }
 
 #[test]
+fn a_frame_of_an_unknown_kind_does_not_hide_that_one_before_it_is_lost() {
+    let (mut odd, places, _) = file(8);
+    odd[places[2] + 4] = 77;
+    let sum = frame::checksum(&odd[places[2]..places[2] + 32]);
+    odd[places[2] + 32..places[2] + 36].copy_from_slice(&sum.to_le_bytes());
+    odd.drain(places[1]..places[2]);
+    let blocks = read(&odd);
+    assert_eq!(times(&blocks), [0, 4, 5, 6, 7], "what builds on the lost one is left out");
+    assert!(matches!(&faults(&blocks)[..], [fault] if fault.kind == FaultKind::BuildsOnLost));
+}
+
+#[test]
 fn a_few_bytes_do_not_unpack_to_more_than_a_frame_may_hold() {
     let mut packer = Packer::default();
     assert!(packer.frame(true, 0, &vec![0; MAX_UNPACKED_BYTES + 1]).is_err());
