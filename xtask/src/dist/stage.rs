@@ -173,7 +173,7 @@ fn maintainer() -> String {
         _ => usual.to_owned(),
     };
     let (name, mail) =
-        (variable("DEBFULLNAME", "merge-ctl authors"), variable("DEBEMAIL", "nobody@example.org"));
+        (variable("DEBFULLNAME", "merge-ctl developers"), variable("DEBEMAIL", "nobody@example.org"));
     format!("{name} <{mail}>")
 }
 
