@@ -10,6 +10,8 @@ mod cpio;
 mod crash;
 mod demo;
 mod dist;
+#[cfg(test)]
+mod documented;
 mod ebpf;
 mod fuzz;
 mod initramfs;
@@ -22,6 +24,7 @@ mod packages;
 mod prometheus;
 mod remap;
 mod run;
+mod screencast;
 mod setup;
 mod supply;
 mod test;
@@ -66,6 +69,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure what merge-ctl costs; prints Markdown
     Bench(bench::Args),
+    /// Make the moving picture of the dashboard in README, from a real merge
+    Screencast(screencast::Args),
     /// Make what is published: static binary, packages, manual pages, completions, SBOM, checksums
     Dist(dist::Args),
     /// Check dependencies: licences, sources, duplicates, advisories; and the oldest Rust
@@ -112,6 +117,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Fuzz(args) => fuzz::run(&workspace, &args).map(|()| 0),
         Task::Demo(args) => demo::run(&workspace, &args),
         Task::Bench(args) => bench::run(&workspace, &args).map(|()| 0),
+        Task::Screencast(args) => screencast::run(&workspace, &args).map(|()| 0),
         Task::Dist(args) => dist::run(&workspace, &args).map(|()| 0),
         Task::Supply => supply::run(&workspace).map(|()| 0),
         Task::Package(args) => package::run(&workspace, &args),

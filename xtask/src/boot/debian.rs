@@ -134,7 +134,7 @@ impl Debian {
         match program {
             Program::MergeCtl(file) => fs::copy(file, &to).map(drop)?,
             Program::Hangs => fs::write(&to, HANGS)?,
-        };
+        }
         executable(&to)?;
         let built = format!("/var/tmp/{kind}.img");
         let version = self.version()?;

@@ -90,7 +90,9 @@ fn agree(
         // Much may have changed while somebody thought about the answer.
         return Ok(Agreed::Yes(Box::new(fit::captured(control, host, plan, lvm, found_active)?)));
     }
-    plan.notes.iter().for_each(|note| terminal::tell(note));
+    for note in &plan.notes {
+        terminal::tell(note);
+    }
     Ok(Agreed::Yes(Box::new(captured)))
 }
 
