@@ -7,6 +7,7 @@
 //! the same model once more, and a [`report`] tells of them on paper.
 
 pub mod calibrate;
+pub mod charset;
 pub mod cost;
 pub mod dm;
 pub mod doctor;

@@ -1,5 +1,7 @@
-//! `merge-ctl explain NAME`: why a merge goes as it goes, or what the merge of a snapshot would be
-//! like.
+//! `merge-ctl explain NAME`: why a merge goes as it goes, why those of a recording went as they went, or
+//! what the merge of a snapshot would be like.
+
+mod recorded;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -31,6 +33,9 @@ const MAX_STORE_READ: Duration = Duration::from_secs(5);
 
 /// Explains what was named.
 pub(crate) async fn run(options: &Explain) -> anyhow::Result<ExitCode> {
+    if let Some(recording) = recorded::open(&options.name)? {
+        return recorded::run(options, recording);
+    }
     let subject = Subject::find(&options.name)?;
     match &subject.devices {
         Some(devices) if devices.merging => merge(options, &subject, devices).await?,

@@ -1,8 +1,10 @@
-//! What is printed for people, folded to the terminal that shows it; a file gets long lines.
+//! What is printed for people, folded to the terminal that shows it, and in its characters; a
+//! file gets long lines, and UTF-8.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
+use merge_ctl::charset;
 use merge_ctl::fold::fold;
 
 /// Narrower than this, folding helps nobody.
@@ -37,10 +39,23 @@ pub(crate) fn for_stderr(text: &str) -> Cow<'_, str> {
     fitted(text, io::stderr().is_terminal())
 }
 
+/// Lines that keep their length, for standard output: a table, a picture, a line of a stream.
+pub(crate) fn unfolded_for_stdout(text: &str) -> Cow<'_, str> {
+    in_charset(text.into(), io::stdout().is_terminal())
+}
+
 fn fitted(text: &str, terminal: bool) -> Cow<'_, str> {
     let columns = terminal.then(|| crossterm::terminal::size().ok()).flatten();
-    match columns {
+    let folded = match columns {
         Some((columns, _)) if columns >= LEAST_COLUMNS => fold(text, columns.into()).into(),
         _ => text.into(),
+    };
+    in_charset(folded, terminal)
+}
+
+fn in_charset(text: Cow<'_, str>, terminal: bool) -> Cow<'_, str> {
+    match terminal && !charset::locale_shows_utf8() {
+        true => charset::ascii_text(&text).into(),
+        false => text,
     }
 }
