@@ -74,6 +74,30 @@ fn every_page_that_is_named_elsewhere_is_there() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// "Where do I change what" sends nobody to a file that is gone.
+#[test]
+fn every_file_of_ours_that_is_named_is_there() {
+    const TOPS: [&str; 6] =
+        ["merge-ctl/", "merge-common/", "merge-ebpf/", "xtask/", "docs/", ".ci/"];
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for page in pages() {
+        for (line, code) in page.inline_code() {
+            let is_path = TOPS.iter().any(|top| code.starts_with(top));
+            // A pattern, a placeholder, or more than a path.
+            if !is_path || code.contains(['*', ' ', '$', '<']) || code.contains("CODE") {
+                continue;
+            }
+            named += 1;
+            if !root().join(&code).exists() {
+                missing.push(format!("{}:{line}: {code}", page.path.display()));
+            }
+        }
+    }
+    assert!(named > 40, "only {named} were found");
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
 /// Whoever comes to the documentation finds every page of it.
 #[test]
 fn every_page_can_be_reached_from_the_index() {
