@@ -1,5 +1,8 @@
 //! The command line: parse, dispatch, exit code.
 
+// They panic where nobody reads any more: see `command/terminal.rs`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod cli;
 mod command;
 #[cfg(test)]

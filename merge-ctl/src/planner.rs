@@ -6,6 +6,7 @@
 //! hundred million exceptions that makes two walks, three at most, and one more for each sibling.
 
 use crate::cost::TimeRange;
+use crate::model::RunSizes;
 use crate::plan::costs::{MergeCosts, middle_ns};
 use crate::plan::density::Density;
 use crate::plan::extents::Extents;
@@ -72,7 +73,7 @@ pub fn empty(subject: Subject, costs: Result<MergeCosts, String>) -> Plan {
     let chunk_bytes = subject.chunk_bytes.unwrap_or(0);
     Plan {
         work: Work { chunk_bytes, ..Work::default() },
-        sizes: Default::default(),
+        sizes: RunSizes::default(),
         largest: None,
         time,
         single_time: time,
@@ -226,9 +227,13 @@ fn further_walks<S: Source, T: Source>(
         }
         for placed in store.exceptions() {
             let old_chunk = placed?.exception.old_chunk;
-            counts.iter_mut().for_each(|count| count.add(old_chunk));
+            for count in &mut counts {
+                count.add(old_chunk);
+            }
         }
-        counts.into_iter().for_each(|count| count.finish(&mut found));
+        for count in counts {
+            count.finish(&mut found);
+        }
     }
     Ok(found)
 }
@@ -323,11 +328,7 @@ fn largest(run: Run, work: Work, costs: Option<&MergeCosts>) -> Largest {
 
 /// The histogram with the time of each bucket. Time is linear in runs and bytes, so the sum of a
 /// bucket is the time of its sums.
-fn timed_sizes(
-    tallied: &Tallied,
-    work: Work,
-    costs: Option<&MergeCosts>,
-) -> crate::model::RunSizes {
+fn timed_sizes(tallied: &Tallied, work: Work, costs: Option<&MergeCosts>) -> RunSizes {
     let mut sizes = tallied.sizes.clone();
     for bucket in &mut sizes.buckets {
         let part = Work {

@@ -79,7 +79,7 @@ async fn watch(mut all: Watch, place: usize, duration: Duration) -> (Model, Dura
     let first = all.sample(place);
     let mut model = Model::first(all.identity(place).clone(), &first, DEFAULT_STALL_AFTER_NS);
     if io::stderr().is_terminal() {
-        eprintln!("merge-ctl: watching {} for {duration:?} …", model.identity.origin_label);
+        terminal::tell(&format!("watching {} for {duration:?} …", model.identity.origin_label));
     }
     let mut ticker = tokio::time::interval(SAMPLE_EVERY);
     let mut unsettled = None;

@@ -37,7 +37,7 @@ impl Face {
     /// The same for a merge that has begun: where there is no dashboard to be had, lines must do.
     pub(crate) fn new_or_lines(output: Output, live: &Live) -> Self {
         Self::new(output, live).unwrap_or_else(|error| {
-            eprintln!("merge-ctl: no dashboard can be shown here: {error}");
+            terminal::tell(&format!("no dashboard can be shown here: {error}"));
             Self::Lines(Lines::new(false, live.interval))
         })
     }
@@ -91,7 +91,7 @@ impl Face {
     /// Closes the view and leaves a summary of each merge, which says how to come back and what is
     /// left to do.
     pub(crate) fn end(self, merges: &[Followed]) -> io::Result<()> {
-        let mut lines = match self {
+        let lines = match self {
             Self::Tui(dashboard) => {
                 drop(dashboard);
                 Lines::new(false, Duration::ZERO)
@@ -195,7 +195,7 @@ impl Lines {
     }
 
     /// The summary; in JSON, what a person has to do next goes to standard error.
-    fn end(&mut self, tab: usize, model: &Model) -> io::Result<()> {
+    fn end(&self, tab: usize, model: &Model) -> io::Result<()> {
         if self.json {
             let next = [advice::next(model), advice::come_back(model).unwrap_or_default()];
             for line in next.iter().filter(|line| !line.is_empty()) {
@@ -206,7 +206,7 @@ impl Lines {
     }
 
     /// The summary alone.
-    pub(crate) fn sum_up(&mut self, tab: usize, model: &Model) -> io::Result<()> {
+    pub(crate) fn sum_up(&self, tab: usize, model: &Model) -> io::Result<()> {
         if self.json {
             return self.print_block(&json::summary(model));
         }

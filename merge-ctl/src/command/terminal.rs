@@ -1,5 +1,8 @@
 //! What is printed for people, folded to the terminal that shows it, and in its characters; a
 //! file gets long lines, and UTF-8.
+//!
+//! What always holds: a reader that has gone away ends nothing half-way. The macros of the standard library
+//! panic then, between two steps of a merge too; so they are not used here (`clippy::print_stderr`).
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -30,8 +33,13 @@ pub(crate) fn for_stdout(text: &str) -> Cow<'_, str> {
 
 /// Tells on standard error, under the program's name.
 pub(crate) fn tell(words: &str) {
+    remark(&format!("merge-ctl: {words}"));
+}
+
+/// The same without the name, for what is no complaint.
+pub(crate) fn remark(words: &str) {
     // Whoever read it may be gone; then nobody is to be told that either.
-    let _ = writeln!(io::stderr(), "{}", for_stderr(&format!("merge-ctl: {words}")));
+    let _ = writeln!(io::stderr(), "{}", for_stderr(words));
 }
 
 /// The text for standard error.

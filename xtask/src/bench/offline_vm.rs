@@ -105,7 +105,7 @@ fn table(report: &str, sizes: &[&Size]) -> Result<String> {
         let (kernel, engine, verify) = (of("kernel")?, of("engine")?, of("verify")?);
         let times = kernel.median / engine.median;
         let aim = match aim {
-            None => "".to_owned(),
+            None => String::new(),
             Some(aim) => format!("{aim} ×: {}", if times >= *aim { "met" } else { "missed" }),
         };
         table += &format!(

@@ -12,7 +12,7 @@ use merge_ctl::harmless;
 use merge_ctl::output::explain::{Explained, Watched};
 use merge_ctl::recording::{OpenError, Player, Step, Survey};
 
-use super::super::replay;
+use super::super::{replay, terminal};
 use super::print;
 use crate::cli::Explain;
 
@@ -52,7 +52,7 @@ pub(super) fn run(options: &Explain, mut player: Player<File>) -> anyhow::Result
     }
     for (tab, merge) in player.merges().iter().enumerate() {
         if tab > 0 && !options.json {
-            println!();
+            terminal::print("")?;
         }
         let model = &merge.model;
         let ns = last_ns[tab].saturating_sub(began_ns[tab]);
