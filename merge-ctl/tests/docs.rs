@@ -167,9 +167,13 @@ fn every_cause_has_its_page() {
     let linked: BTreeSet<String> = index.links().into_iter().map(|(_, target)| target).collect();
     for cause in Cause::ALL {
         let path = root().join(cause.page());
-        assert!(path.exists(), "{path:?} is not there");
+        assert!(path.exists(), "{} is not there", path.display());
         let page = Page::read(&path);
-        assert!(page.text().contains(&format!("`{}`", cause.code())), "{path:?} lacks the code");
+        assert!(
+            page.text().contains(&format!("`{}`", cause.code())),
+            "{} lacks the code",
+            path.display()
+        );
         let page = cause.page();
         let name = page.trim_start_matches("docs/operations/");
         assert!(linked.contains(name), "docs/operations/README.md does not link {name}");
