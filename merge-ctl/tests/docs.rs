@@ -98,6 +98,21 @@ fn every_file_of_ours_that_is_named_is_there() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// Whoever looks for a place in the code finds it described.
+#[test]
+fn every_module_is_in_the_architecture() {
+    let text = Page::read(&root().join("docs/architecture.md"));
+    let entries = fs::read_dir(root().join("merge-ctl/src")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let named = |name: &str| {
+        let module = name.trim_end_matches(".rs");
+        let ways = [format!("src/{module}`"), format!("src/{module}/"), format!("{module}.rs`")];
+        ways.iter().any(|way| text.text().contains(way))
+    };
+    let missing: Vec<String> = names.filter(|name| !named(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Whoever comes to the documentation finds every page of it.
 #[test]
 fn every_page_can_be_reached_from_the_index() {
