@@ -9,20 +9,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::device::{Number, RamDevice};
+use super::findings::{Claim, Findings};
 use super::fio::{Done, Fio};
-use super::machine;
 use super::ratios::Spread;
 use super::tracer::{Bpftrace, Report, Tracer};
+use super::{machine, stop};
+use crate::build;
 use crate::run::say;
 use crate::workspace::Workspace;
-use crate::{build, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -70,8 +68,6 @@ struct Bench<'a> {
     trace: PathBuf,
     fio: Fio<'a>,
     device: Number,
-    /// Set when the user wants no more.
-    stop: Arc<AtomicBool>,
 }
 
 /// The runs of one kind, round by round.
@@ -87,31 +83,25 @@ type Columns = BTreeMap<Beside, Column>;
 /// Runs and nanoseconds of each program, by what was watched.
 type Costs = BTreeMap<(Beside, String), (u64, u64)>;
 
-/// Measures and prints.
-pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+/// Measures.
+pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<Findings> {
     if !rustix::process::geteuid().is_root() {
         bail!("tracing the block layer needs root");
     }
-    setup::tools(workspace)?;
     let trace = build::example(workspace, "trace")?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
     let bpftrace = Bpftrace::ensure();
     let device = RamDevice::new()?;
     let path = device.path();
     let fio = Fio::new(&path, args.seconds);
-    let bench = Bench { trace, fio, device: device.number()?, stop };
-    println!("{}", machine(&device, &bench.fio)?);
+    let bench = Bench { trace, fio, device: device.number()? };
+    let mut body = machine(&device, &bench.fio)?;
     let (columns, costs) = bench.measure(args.rounds, bpftrace.is_ok())?;
-    println!("{}", kept(&columns));
+    body = format!("{body}\n{}\n", kept(&columns));
     if let Err(error) = &bpftrace {
-        println!("Without bpftrace: {error:#}.\n");
+        body += &format!("Without bpftrace: {error:#}.\n\n");
     }
-    println!("{}", program_costs(&costs));
-    println!("{}", verdict(&columns));
-    Ok(())
+    body += &program_costs(&costs);
+    Ok(Findings { how: vec![machine::rounds(args.rounds)], body, claims: verdict(&columns) })
 }
 
 impl Bench<'_> {
@@ -148,9 +138,7 @@ impl Bench<'_> {
             Ok((done, tracer.map_or_else(|| Ok(Report::default()), Tracer::stop)?))
         });
         // Our children got the same signal, and what they say of it is not the cause.
-        if self.stop.load(Ordering::Relaxed) {
-            bail!("stopped; everything is taken off");
-        }
+        stop::check()?;
         done
     }
 
@@ -168,10 +156,8 @@ impl Bench<'_> {
 
 fn machine(device: &RamDevice, fio: &Fio<'_>) -> Result<String> {
     Ok(format!(
-        "- machine: {}\n- mitigations: {}\n- kernel: {}\n- device: {}\n- application: {}\n",
-        machine::processor()?,
+        "- mitigations: {}\n- device: {}\n- application: {}\n",
         mitigations(),
-        machine::kernel()?,
         device.kind(),
         fio.describe()?,
     ))
@@ -249,11 +235,34 @@ fn program_costs(costs: &Costs) -> String {
     table
 }
 
-fn verdict(columns: &Columns) -> String {
-    let verdicts = Beside::ALL.into_iter().filter_map(|beside| {
-        let (aim, kept) = (beside.aim()?, share(columns, beside)?.median);
-        let met = if kept >= aim { "met" } else { "missed" };
-        Some(format!("{}: {kept:.3}, the aim of {aim:.2} is {met}.", beside.title()))
+fn verdict(columns: &Columns) -> Vec<Claim> {
+    let traced = Beside::ALL.into_iter().filter(|beside| *beside != Beside::Nothing);
+    let claims = traced.filter_map(|beside| {
+        let kept = share(columns, beside)?.median;
+        let what = format!("I/O rate kept beside {}", beside.title());
+        let figure = format!("{kept:.3}");
+        Some(match beside.aim() {
+            Some(aim) => Claim::judged(what, format!("≥ {aim:.2}"), figure, kept >= aim),
+            None => Claim::plain(what, figure),
+        })
     });
-    verdicts.collect::<Vec<_>>().join("\n")
+    claims.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_the_median_of_pairs() {
+        let column = |iops: [f64; 3]| Column { iops: iops.to_vec(), exact: 3 };
+        let columns = Columns::from([
+            (Beside::Nothing, column([1000.0, 2000.0, 1000.0])),
+            (Beside::Watching, column([900.0, 1920.0, 970.0])),
+        ]);
+        assert_eq!(share(&columns, Beside::Watching).unwrap().median, 0.96);
+        let claims = verdict(&columns);
+        assert_eq!((claims.len(), claims[0].met), (1, Some(true)));
+        assert!(kept(&columns).contains("| 970 | 0.960 |"), "{}", kept(&columns));
+    }
 }
