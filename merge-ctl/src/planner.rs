@@ -17,6 +17,9 @@ use crate::plan::{Largest, Plan, Subject, WALK_BYTES, Work, capacity, set_bytes}
 use crate::store::{Layout, Place, Run, RunList, Source, Store, StoreError, Survey};
 use crate::units::{SECTOR_BYTES, Sectors};
 
+/// How many exceptions are shown to the parts of the plan at once.
+const BATCH: usize = 512;
+
 /// What is asked for.
 #[derive(Debug)]
 pub struct Request<S> {
@@ -224,10 +227,15 @@ fn further_walks<S: Source, T: Source>(
             left -= bytes;
             counts.push(begin(job, own, origin_chunks, bytes));
         }
+        let mut batch = Vec::with_capacity(BATCH);
         for placed in store.exceptions() {
-            let old_chunk = placed?.exception.old_chunk;
-            counts.iter_mut().for_each(|count| count.add(old_chunk));
+            batch.push(placed?.exception.old_chunk);
+            if batch.len() == BATCH {
+                counts.iter_mut().for_each(|count| count.add_all(&batch));
+                batch.clear();
+            }
         }
+        counts.iter_mut().for_each(|count| count.add_all(&batch));
         counts.into_iter().for_each(|count| count.finish(&mut found));
     }
     Ok(found)
@@ -264,11 +272,11 @@ fn read_into<S: Source>(count: &mut SiblingCount, store: Option<&Store<S>>) -> b
 }
 
 impl<S: Source> Count<S> {
-    fn add(&mut self, old_chunk: u64) {
+    fn add_all(&mut self, old_chunks: &[u64]) {
         match self {
-            Self::Replay(replay) => replay.add(old_chunk),
-            Self::Extents(extents) => extents.add(old_chunk),
-            Self::Sibling(count, _) => count.merged(old_chunk),
+            Self::Replay(replay) => replay.add_all(old_chunks.to_vec()),
+            Self::Extents(extents) => extents.add_all(old_chunks),
+            Self::Sibling(count, _) => old_chunks.iter().for_each(|chunk| count.merged(*chunk)),
         }
     }
 
