@@ -6,10 +6,15 @@
 //! makes in a VM goes with the VM.
 
 mod all;
+mod attached;
+mod bcc;
 mod device;
 mod estimate;
+mod figures;
 mod findings;
+mod finish;
 mod fio;
+mod footprint;
 mod machine;
 mod offline;
 mod offline_host;
@@ -17,6 +22,8 @@ mod offline_vm;
 mod overhead;
 mod publish;
 mod ratios;
+mod runs;
+mod scale;
 mod stop;
 mod store;
 mod throttle;
@@ -67,6 +74,17 @@ enum Bench {
     /// What a throttle does for an application's writes beside a merge, and what it costs the merge,
     /// on a shared disk in a VM
     Throttle(throttle::Args),
+    /// How fast the kernel merges, by the length of a run, the chunk size and the devices' latency, in a VM
+    Runs(runs::Args),
+    /// What a merge takes longer while `monitor` looks at it with all its probes, in a VM
+    Attached(attached::Args),
+    /// How long it takes from a merge's last chunk to the plain device, beside lvm2 and a script, in a VM
+    Finish(finish::Args),
+    /// What merge-ctl itself uses: beside 1 to 100 snapshots in a VM, and beside 100,000 writes a second
+    /// on this host: root only
+    Footprint(footprint::Args),
+    /// How long merge-ctl takes to answer on a large host, in a VM, and for a large store, on this one
+    Scale(scale::Args),
 }
 
 /// A bench that has a section, and the words that make it as short as it can be.
@@ -77,8 +95,16 @@ struct Section {
 }
 
 /// In the order of the document.
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 11] = [
+    Section { name: "runs", quick: &["--rounds", "1", "--data-mib", "32"] },
+    Section { name: "finish", quick: &["--rounds", "1"] },
+    Section { name: "attached", quick: &["--rounds", "1", "--seconds", "1"] },
     Section { name: "overhead", quick: &["--rounds", "2", "--seconds", "0.3"] },
+    Section { name: "footprint", quick: &["--seconds", "4"] },
+    Section {
+        name: "scale",
+        quick: &["--rounds", "1", "--seconds", "4", "--exceptions", "1000000"],
+    },
     Section { name: "offline-vm", quick: &["--rounds", "1", "4", "1024"] },
     Section { name: "offline-host", quick: &["--rounds", "1", "--data-mib", "64"] },
     Section { name: "estimate", quick: &["stripes, both slow"] },
@@ -122,6 +148,11 @@ impl Bench {
             Self::OfflineHost(_) => "offline-host",
             Self::OfflineVm(_) => "offline-vm",
             Self::Throttle(_) => "throttle",
+            Self::Runs(_) => "runs",
+            Self::Attached(_) => "attached",
+            Self::Finish(_) => "finish",
+            Self::Footprint(_) => "footprint",
+            Self::Scale(_) => "scale",
         }
     }
 
@@ -134,6 +165,11 @@ impl Bench {
             Self::OfflineHost(args) => offline_host::run(workspace, args),
             Self::OfflineVm(args) => offline_vm::run(workspace, args),
             Self::Throttle(args) => throttle::run(workspace, args),
+            Self::Runs(args) => runs::run(workspace, args),
+            Self::Attached(args) => attached::run(workspace, args),
+            Self::Finish(args) => finish::run(workspace, args),
+            Self::Footprint(args) => footprint::run(workspace, args),
+            Self::Scale(args) => scale::run(workspace, args),
         }
     }
 }

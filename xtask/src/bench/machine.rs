@@ -70,7 +70,8 @@ pub(super) fn kernel() -> Result<String> {
     Ok(version(release.trim()).to_owned())
 }
 
-fn version(release: &str) -> &str {
+/// The numbers that a release begins with.
+pub(super) fn version(release: &str) -> &str {
     let end = release.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(release.len());
     &release[..end]
 }

@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 
+use super::bcc::Bcc;
 use super::device::{Number, RamDevice};
 use super::findings::{Claim, Findings};
 use super::fio::{Done, Fio};
 use super::ratios::Spread;
-use super::tracer::{Bpftrace, Report, Tracer};
+use super::tracer::{Report, Tracefs, Tracer, ensure_bpftrace};
 use super::{machine, stop};
 use crate::build;
 use crate::run::say;
@@ -39,10 +40,12 @@ enum Beside {
     Watching,
     WatchingAnother,
     Bpftrace,
+    Bcc,
 }
 
 impl Beside {
-    const ALL: [Self; 4] = [Self::Nothing, Self::Watching, Self::WatchingAnother, Self::Bpftrace];
+    const ALL: [Self; 5] =
+        [Self::Nothing, Self::Watching, Self::WatchingAnother, Self::Bpftrace, Self::Bcc];
 
     fn title(self) -> &'static str {
         match self {
@@ -50,6 +53,7 @@ impl Beside {
             Self::Watching => "merge-ctl, watching this device",
             Self::WatchingAnother => "merge-ctl, watching another device",
             Self::Bpftrace => "bpftrace, latency histogram",
+            Self::Bcc => "bcc, latency histogram",
         }
     }
 
@@ -58,7 +62,7 @@ impl Beside {
         match self {
             Self::Watching => Some(0.95),
             Self::WatchingAnother => Some(0.99),
-            Self::Nothing | Self::Bpftrace => None,
+            Self::Nothing | Self::Bpftrace | Self::Bcc => None,
         }
     }
 }
@@ -68,6 +72,9 @@ struct Bench<'a> {
     trace: PathBuf,
     fio: Fio<'a>,
     device: Number,
+    /// The others, or why they are left out.
+    bpftrace: Result<()>,
+    bcc: Result<Bcc>,
 }
 
 /// The runs of one kind, round by round.
@@ -89,25 +96,46 @@ pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<Findings> {
         bail!("tracing the block layer needs root");
     }
     let trace = build::example(workspace, "trace")?;
-    let bpftrace = Bpftrace::ensure();
+    let tracefs = Tracefs::ensure();
+    let bpftrace = ensure_bpftrace();
+    let bcc = Bcc::ensure();
     let device = RamDevice::new()?;
     let path = device.path();
     let fio = Fio::new(&path, args.seconds);
-    let bench = Bench { trace, fio, device: device.number()? };
+    let bench = Bench { trace, fio, device: device.number()?, bpftrace, bcc };
     let mut body = machine(&device, &bench.fio)?;
-    let (columns, costs) = bench.measure(args.rounds, bpftrace.is_ok())?;
-    body = format!("{body}\n{}\n", kept(&columns));
-    if let Err(error) = &bpftrace {
-        body += &format!("Without bpftrace: {error:#}.\n\n");
+    if let Ok(bcc) = &bench.bcc {
+        body += &format!("- bcc: {}\n", bcc.describe());
     }
+    let (columns, costs) = bench.measure(args.rounds)?;
+    body = format!("{body}\n{}\n", kept(&columns));
+    for (name, error) in bench.left_out() {
+        body += &format!("{name} is left out: {error}.\n\n");
+    }
+    drop(tracefs);
     body += &program_costs(&costs);
     Ok(Findings { how: vec![machine::rounds(args.rounds)], body, claims: verdict(&columns) })
 }
 
 impl Bench<'_> {
-    fn measure(&self, rounds: u32, bpftrace: bool) -> Result<(Columns, Costs)> {
+    /// Those that cannot be had here, and why, in one line.
+    fn left_out(&self) -> Vec<(&'static str, String)> {
+        let line =
+            |error: &Error| format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+        let bpftrace = self.bpftrace.as_ref().err().map(|error| ("bpftrace", line(error)));
+        bpftrace
+            .into_iter()
+            .chain(self.bcc.as_ref().err().map(|error| ("bcc", line(error))))
+            .collect()
+    }
+
+    fn measure(&self, rounds: u32) -> Result<(Columns, Costs)> {
         let mut kinds = Beside::ALL.to_vec();
-        kinds.retain(|kind| bpftrace || *kind != Beside::Bpftrace);
+        kinds.retain(|kind| match kind {
+            Beside::Bpftrace => self.bpftrace.is_ok(),
+            Beside::Bcc => self.bcc.is_ok(),
+            _ => true,
+        });
         say(format_args!("{rounds} rounds of {} runs", kinds.len()));
         let mut columns = Columns::new();
         for _ in 0..rounds {
@@ -149,6 +177,10 @@ impl Bench<'_> {
             Beside::Watching => merge_ctl(self.device),
             Beside::WatchingAnother => merge_ctl(self.device.neighbour()),
             Beside::Bpftrace => Tracer::bpftrace(self.device),
+            Beside::Bcc => match &self.bcc {
+                Ok(bcc) => Tracer::bcc(self.device, bcc),
+                Err(_) => return Ok(None),
+            },
         }
         .map(Some)
     }
