@@ -19,9 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const DISK_MIB: u64 = 160;
 const DATA_MIB: u64 = 48;
 const COW_MIB: u64 = 64;
-const VG: &str = "finish";
+const VG: &str = "finishvg";
 const DISK: &str = "finish-disk";
-/// The delay of a device during a merge, in milliseconds, and what a run then takes, in seconds, or about.
+/// The delay of a device during a merge, in milliseconds, and what a run then takes, in seconds: a first
+/// guess.
 const DELAY_MS: u32 = 1;
 const RUN_S: f64 = 0.025;
 /// How often lvm2 looks, if nobody says otherwise.
@@ -64,16 +65,18 @@ pub(crate) fn run(rounds: u32) -> Result<()> {
     let control = Control::open()?;
     let disk = Disk::new("finish", DISK_MIB, 0)?;
     command("dmsetup", &["create", DISK, "--table", &table(&disk, 0)])?;
+    let mut run_s = RUN_S;
     for round in 0..rounds {
         for way in WAYS {
             // Spread over the period, and two seconds at the least.
             let wanted_s = way.period_s * (1.0 + (f64::from(round) + 0.5) / f64::from(rounds));
-            let runs = ((wanted_s.max(2.0 + wanted_s % 1.0)) / RUN_S) as u64;
+            let runs = (wanted_s.max(2.0 + wanted_s % 1.0) / run_s) as u64;
             let (finish_s, merge_s) = match way.is_lvm {
                 true => of_lvm(&control, &disk, way.name, runs)?,
                 false => of_device_mapper(&control, &disk, way.name, runs)?,
             };
             println!("finish {} {finish_s} {merge_s}", way.name);
+            run_s = (merge_s / runs as f64).max(0.001);
         }
     }
     command("dmsetup", &["remove", "--retry", DISK]).map(drop)
@@ -178,9 +181,11 @@ fn watched(control: &Control, words: &[&str], origin: &str, gone: &[String]) -> 
         if status.is_merging() {
             merging = merging.or(Some(now));
             let usage = status.snapshot().and_then(|status| status.usage());
-            // One that is finished between two looks is as good as merged at the last of them.
-            if merged.is_none_or(|(_, empty)| !empty) {
-                merged = Some((now, usage.is_some_and(|usage| usage.is_empty())));
+            let is_empty = usage.is_some_and(|usage| usage.is_empty());
+            // A table that is not resumed yet says that it is empty. One that is finished between two
+            // looks is as good as merged at the last of them.
+            if !is_empty || merged.is_none_or(|(_, was_empty)| !was_empty) {
+                merged = Some((now, is_empty));
             }
             continue;
         }
