@@ -96,7 +96,8 @@ impl Page {
                 continue;
             };
             if let Some(block) = blocks.last_mut().filter(|_| inside) {
-                block.text += &format!("{line}\n");
+                block.text += line;
+                block.text.push('\n');
             } else {
                 let (language, text) = (language.to_owned(), String::new());
                 blocks.push(Block { language, line: number, text });
@@ -239,7 +240,7 @@ fn words(line: &str) -> Vec<String> {
             (None, '#') if word.is_empty() => break,
             (None, ' ' | '\t') => words.push(String::new()),
             (None, ';') => words.extend([";".to_owned(), String::new()]),
-            (_, c) => word.push(c),
+            _ => word.push(c),
         }
     }
     words.retain(|word| !word.is_empty());

@@ -180,7 +180,7 @@ fn length(row: &[Cell], first: Kind) -> usize {
             && row.get(place).is_some_and(|cell| kind(cell) == Kind::Nothing)
             && same(place + 1)
     };
-    (1..=row.len()).find(|place| !same(*place) && !is_gap(*place)).unwrap_or(1)
+    (1..row.len()).find(|place| !same(*place) && !is_gap(*place)).unwrap_or(row.len())
 }
 
 /// The grounds behind the letters, where they are not the screen's.
@@ -297,8 +297,8 @@ fn colour(colour: Color, default: &str) -> String {
 /// The 240 colours behind the first sixteen, as xterm has them.
 fn cube(index: u8) -> String {
     let level = |step: u8| if step == 0 { 0 } else { 55 + 40 * step };
-    let (red, green, blue) = if let Some(step) = index.checked_sub(232) {
-        let grey = 8 + 10 * step;
+    let (red, green, blue) = if index >= 232 {
+        let grey = 8 + 10 * (index - 232);
         (grey, grey, grey)
     } else {
         let place = index.saturating_sub(16);
