@@ -59,6 +59,11 @@ pub(crate) fn directory(workspace: &Workspace) -> PathBuf {
     workspace.target.join("dist")
 }
 
+/// Whether what makes Debian packages is built already.
+pub(crate) fn can_make_debian(workspace: &Workspace) -> Result<bool> {
+    Ok(deb::CARGO_DEB.find(workspace)?.is_some())
+}
+
 /// The Debian packages, of this program or of the one that is published: merge-ctl's, and that of its boot hooks.
 pub(crate) fn debian_packages(
     workspace: &Workspace,

@@ -40,7 +40,9 @@ const PACKAGES: &str = "initramfs-tools,lvm2,udev,busybox,zstd,systemd,systemd-s
                         bash-completion,linux-image-amd64";
 const IMAGE_BYTES: u64 = 1500 << 20;
 /// However slow the machine.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(900);
+/// And that long where initramfs images are made on it.
+const MORE_PATIENCE: Duration = Duration::from_secs(2700);
 const PASSED: &str = "PACKAGE PASSED";
 /// systemd runs this in place of what it would bring up; the second disk is an archive.
 const OPTIONS: &str = "console=ttyS0 root=/dev/vda rw panic=-1 oops=panic quiet loglevel=3 no_timer_check \
@@ -65,8 +67,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
 
 /// What `cargo xtask test` does of it: with the program that its other tests use, which is built already.
 pub(crate) fn shortly(workspace: &Workspace) -> Result<String> {
-    if !debian::can_be_had() {
-        return Ok("left out: it needs root and apt (cargo xtask package)".to_owned());
+    if !debian::can_be_had() || !Debian::is_there(workspace) || !dist::can_make_debian(workspace)? {
+        return Ok("left out: `cargo xtask package`, as root, makes what it needs, once".to_owned());
     }
     let program = build::merge_ctl(workspace)?;
     let packages = dist::debian_packages(workspace, Some(&program))?;
@@ -97,7 +99,8 @@ fn try_out(workspace: &Workspace, packages: &[PathBuf], args: &Args) -> Result<S
         }
     };
     let booted = (debian.kernel.as_path(), debian.initrd.as_path());
-    let said = machine::boot(booted, OPTIONS, attach, PATIENCE, watch)?;
+    let patience = if args.initramfs { MORE_PATIENCE } else { PATIENCE };
+    let said = machine::boot(booted, OPTIONS, attach, patience, watch)?;
     if !said.lines().any(|line| line.trim_end() == PASSED) {
         bail!("the package failed:\n{}", machine::tail(&said));
     }
@@ -130,9 +133,18 @@ struct Debian {
 }
 
 impl Debian {
+    fn home(workspace: &Workspace) -> PathBuf {
+        workspace.cache.join("package")
+    }
+
+    /// Whether it was made already: that takes minutes, and a mirror.
+    fn is_there(workspace: &Workspace) -> bool {
+        Self::home(workspace).is_dir()
+    }
+
     /// The one in the cache, or a new one.
     fn ensure(workspace: &Workspace) -> Result<Self> {
-        let home = workspace.cache.join("package");
+        let home = Self::home(workspace);
         let part = |name: &str| home.join(name);
         let debian =
             Self { image: part("image"), kernel: part("vmlinuz"), initrd: part("initrd.img") };

@@ -101,7 +101,9 @@ impl Page {
         let arguments: Vec<_> = self.command.get_positionals().filter(shown).collect();
         if !arguments.is_empty() {
             roff.section("ARGUMENTS");
-            arguments.iter().for_each(|it| roff.term(&italic(&value_of(it)), 4, &help_of(it)));
+            for it in arguments {
+                roff.term(&italic(&value_of(it)), 4, &help_of(it));
+            }
         }
         roff.section("OPTIONS");
         for option in self.command.get_arguments().filter(|it| !it.is_positional()).filter(shown) {
@@ -167,7 +169,9 @@ impl Page {
 fn terms(roff: &mut Roff, section: &str, terms: &[(&str, &str)]) {
     if !terms.is_empty() {
         roff.section(section);
-        terms.iter().for_each(|(term, meaning)| roff.term(&italic(term), 4, &placed(meaning)));
+        for (term, meaning) in terms {
+            roff.term(&italic(term), 4, &placed(meaning));
+        }
     }
 }
 

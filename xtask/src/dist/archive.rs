@@ -1,4 +1,5 @@
-//! The same files as an archive, for distributions without a package.
+//! The same files as an archive, for distributions without a package: what each package has, below a directory
+//! of its own, since boot hooks must not come with the rest.
 
 use std::path::Path;
 
@@ -18,12 +19,13 @@ pub(super) fn make(moment: Moment, stage: &Stage, out: &Path) -> Result<()> {
     command
         .args(["--create", "--sort=name", "--format=gnu", "--owner=0", "--group=0"])
         .args(["--numeric-owner", &format!("--mtime=@{}", moment.0)])
-        .arg(format!("--transform=s,^\\.,{name},"))
+        .arg(format!("--transform=s,^main,{name}/merge-ctl,"))
+        .arg(format!("--transform=s,^initramfs,{name}/merge-ctl-initramfs,"))
+        .arg("--directory")
+        .arg(stage.root())
         .arg("--file")
-        .arg(&tar);
-    for package in [stage.main(), stage.initramfs()] {
-        command.arg("--directory").arg(package).arg(".");
-    }
+        .arg(&tar)
+        .args(["initramfs", "main"]);
     command.quietly()?;
     gzip(&tar)
 }

@@ -12,7 +12,7 @@ use crate::build::TARGET;
 use crate::tool::Tool;
 use crate::workspace::Workspace;
 
-const CARGO_DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0" };
+pub(super) const CARGO_DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0" };
 
 /// Makes both: merge-ctl's, and that of its boot hooks.
 pub(super) fn make(

@@ -67,6 +67,11 @@ impl Stage {
         Ok(stage)
     }
 
+    /// Above both packages' files, which lie in `main` and `initramfs`.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The files of the package merge-ctl.
     pub(super) fn main(&self) -> PathBuf {
         self.root.join("main")
@@ -148,12 +153,14 @@ impl Stage {
         Ok(())
     }
 
+    #[expect(clippy::unused_self, reason = "a file of the stage")]
     fn write(&self, to: &Path, text: &str) -> Result<()> {
         made_for(to)?;
         fs::write(to, text)?;
         Ok(fs::set_permissions(to, fs::Permissions::from_mode(0o644))?)
     }
 
+    #[expect(clippy::unused_self, reason = "a file of the stage")]
     fn put(&self, from: &Path, to: &Path, mode: u32) -> Result<()> {
         made_for(to)?;
         fs::copy(from, to)
@@ -172,8 +179,10 @@ fn maintainer() -> String {
         Ok(value) if !value.is_empty() => value,
         _ => usual.to_owned(),
     };
-    let (name, mail) =
-        (variable("DEBFULLNAME", "merge-ctl authors"), variable("DEBEMAIL", "nobody@example.org"));
+    let (name, mail) = (
+        variable("DEBFULLNAME", "merge-ctl developers"),
+        variable("DEBEMAIL", "nobody@example.org"),
+    );
     format!("{name} <{mail}>")
 }
 
