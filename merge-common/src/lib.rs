@@ -250,6 +250,7 @@ pub mod dropped {
 const _: () = {
     assert!(size_of::<RunRecord>() == 4 * 2 + 8 + 4 * 2 + 8 * 2 + 4 * 2 + 8 * 2 + 8 * 6);
     assert!(size_of::<RunInProgress>() == size_of::<RunRecord>() + 8 * 5 + 4 * 2);
+    assert!(size_of::<WatchSlot>() == 4 * 2);
     assert!(size_of::<InFlightIo>() == 8 * 3 + 4 * 6);
     assert!(size_of::<IoCounters>() == 8 * (6 + LATENCY_BUCKETS));
     assert!(latency_bucket(u64::MAX) == LATENCY_BUCKETS - 1);

@@ -1,4 +1,6 @@
 //! Exit codes, and the one place that turns an error into a message and a code.
+//!
+//! Scripts depend on the codes: none changes its meaning. A code goes by what an error is, never by its words.
 
 use std::io;
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ compile_error!("merge-ctl runs on 64-bit machines only");
 
 pub mod calibrate;
 pub mod charset;
+pub mod clock;
 pub mod cost;
 pub mod dm;
 pub mod doctor;

@@ -141,6 +141,29 @@ pub struct Sample {
     pub offline: Option<OfflineFacts>,
 }
 
+impl Sample {
+    /// One in which nothing but this is known.
+    pub fn of(at_ns: u64, unix_s: u64, kernel: KernelView) -> Self {
+        Self {
+            at_ns,
+            unix_s,
+            kernel,
+            store: None,
+            next_runs: None,
+            runs: Vec::new(),
+            current: None,
+            end: None,
+            io: None,
+            kernel_in_flight: None,
+            throttle_percent: None,
+            throttling: None,
+            disks: None,
+            dropped: Dropped::default(),
+            offline: None,
+        }
+    }
+}
+
 /// What became of reading the exception store, once, from its beginning to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]

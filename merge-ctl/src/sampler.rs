@@ -21,8 +21,6 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use crate::dm::{Control, Device, Host, SnapshotArgs, Usage, throttle};
 use crate::probe::{Event, InProgress, Probe, What};
 use crate::sample::{Dropped, KernelView, MergeIdentity, ProbeTier, Sample};
@@ -275,12 +273,6 @@ fn current_on(runs: &[InProgress], cow_dev: DeviceNumber, alone: bool) -> Option
 fn throttling() -> Option<Throttling> {
     let lease = Place::of_this_host().read().ok().flatten()?;
     lease.holder.is_alive().then_some(lease.throttling)
-}
-
-/// The clock of the samples.
-fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[cfg(test)]

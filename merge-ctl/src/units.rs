@@ -80,7 +80,9 @@ impl ChunkSize {
 }
 
 /// A block device's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct DeviceNumber {
     /// Names the driver.
     pub major: u32,

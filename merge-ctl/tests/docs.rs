@@ -74,6 +74,45 @@ fn every_page_that_is_named_elsewhere_is_there() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// "Where do I change what" sends nobody to a file that is gone.
+#[test]
+fn every_file_of_ours_that_is_named_is_there() {
+    const TOPS: [&str; 6] =
+        ["merge-ctl/", "merge-common/", "merge-ebpf/", "xtask/", "docs/", ".ci/"];
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for page in pages() {
+        for (line, code) in page.inline_code() {
+            let is_path = TOPS.iter().any(|top| code.starts_with(top));
+            // A pattern, a placeholder, or more than a path.
+            if !is_path || code.contains(['*', ' ', '$', '<']) || code.contains("CODE") {
+                continue;
+            }
+            named += 1;
+            if !root().join(&code).exists() {
+                missing.push(format!("{}:{line}: {code}", page.path.display()));
+            }
+        }
+    }
+    assert!(named > 40, "only {named} were found");
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Whoever looks for a place in the code finds it described.
+#[test]
+fn every_module_is_in_the_architecture() {
+    let text = Page::read(&root().join("docs/architecture.md"));
+    let entries = fs::read_dir(root().join("merge-ctl/src")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let named = |name: &str| {
+        let module = name.trim_end_matches(".rs");
+        let ways = [format!("src/{module}`"), format!("src/{module}/"), format!("{module}.rs`")];
+        ways.iter().any(|way| text.text().contains(way))
+    };
+    let missing: Vec<String> = names.filter(|name| !named(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Whoever comes to the documentation finds every page of it.
 #[test]
 fn every_page_can_be_reached_from_the_index() {
@@ -143,9 +182,13 @@ fn every_cause_has_its_page() {
     let linked: BTreeSet<String> = index.links().into_iter().map(|(_, target)| target).collect();
     for cause in Cause::ALL {
         let path = root().join(cause.page());
-        assert!(path.exists(), "{path:?} is not there");
+        assert!(path.exists(), "{} is not there", path.display());
         let page = Page::read(&path);
-        assert!(page.text().contains(&format!("`{}`", cause.code())), "{path:?} lacks the code");
+        assert!(
+            page.text().contains(&format!("`{}`", cause.code())),
+            "{} lacks the code",
+            path.display()
+        );
         let page = cause.page();
         let name = page.trim_start_matches("docs/operations/");
         assert!(linked.contains(name), "docs/operations/README.md does not link {name}");

@@ -82,12 +82,11 @@ impl Page {
         roff.section("DESCRIPTION");
         let told = |text: Option<&clap::builder::StyledStr>| text.map(ToString::to_string);
         let short = told(self.command.get_about()).unwrap_or_default();
-        let long = told(self.command.get_long_about()).unwrap_or_default();
-        // What is said under NAME is not said twice, unless there is nothing else.
-        let rest = long.strip_prefix(short.as_str()).unwrap_or(&long).trim_start();
+        let long = told(self.command.get_long_about()).unwrap_or_else(|| format!("{short}."));
+        // What is said under NAME is not said twice, where there is more to say.
+        let rest = long.strip_prefix(&format!("{short}\n")).unwrap_or(&long).trim_start();
         let parts = [rest, self.text.description].into_iter().filter(|part| !part.is_empty());
-        let parts: Vec<_> = parts.collect();
-        roff.paragraphs(&placed(&if parts.is_empty() { short } else { parts.join("\n\n") }));
+        roff.paragraphs(&placed(&parts.collect::<Vec<_>>().join("\n\n")));
         if self.text.name.is_empty() {
             roff.section("COMMANDS");
             for command in self.command.get_subcommands() {

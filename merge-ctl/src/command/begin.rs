@@ -1,4 +1,7 @@
 //! Begins a merge that preflight has let pass, and finishes it once it is done.
+//!
+//! What always holds: of plain devices the journal is written before anything is suspended, and gone once all is
+//! as it was; a volume of LVM is touched by lvm2 alone.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,8 @@
-//! One thin file a subcommand.
+//! One thin file a subcommand, and what several of them share.
+//!
+//! What always holds: a command asks the library and says what it answers; it makes no figure, verdict or decision of its
+//! own. Errors go up to `main`, which turns them into words and an exit status in one place. What is
+//! printed goes through [`terminal`].
 
 pub(crate) mod attach;
 pub(crate) mod begin;
@@ -37,4 +41,5 @@ pub(crate) mod status;
 pub(crate) mod subject;
 pub(crate) mod terminal;
 pub(crate) mod throttle;
+mod unseen;
 pub(crate) mod wait;

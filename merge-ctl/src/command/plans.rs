@@ -55,26 +55,35 @@ pub(super) fn quick<'a>(host: &'a Host, snapshots: &[String]) -> anyhow::Result<
     })
 }
 
-/// Looks at one after the other.
+/// Looks at one after the other, and tells of all that are refused.
 fn all<'a>(
     host: &'a Host,
     snapshots: &[String],
     mut look_at: impl FnMut(&str) -> anyhow::Result<Plan<'a>>,
 ) -> anyhow::Result<Vec<Plan<'a>>> {
     let mut plans: Vec<Plan<'a>> = Vec::new();
+    let mut refused: Option<Refusal> = None;
     for snapshot in snapshots {
-        if let (true, Some(origin)) = (snapshots.len() > 1, attach::merge_of(host, snapshot)) {
-            return Err(merging_already(snapshot, origin).into());
-        }
-        let plan = look_at(snapshot)?;
-        if let Some(other) =
-            plans.iter().find(|other| other.origin.info.dev == plan.origin.info.dev)
-        {
-            return Err(same_origin(other, &plan).into());
-        }
-        plans.push(plan);
+        let refusal = match attach::merge_of(host, snapshot) {
+            Some(origin) if snapshots.len() > 1 => merging_already(snapshot, origin),
+            _ => match look_at(snapshot) {
+                Ok(plan) => {
+                    let same = |other: &&Plan<'_>| other.origin.info.dev == plan.origin.info.dev;
+                    let Some(other) = plans.iter().find(same) else {
+                        plans.push(plan);
+                        continue;
+                    };
+                    same_origin(other, &plan)
+                }
+                Err(error) => error.downcast()?,
+            },
+        };
+        refused = Some(match refused {
+            Some(before) => before.and(refusal),
+            None => refusal,
+        });
     }
-    Ok(plans)
+    refused.map_or(Ok(plans), |refusal| Err(refusal.into()))
 }
 
 fn merging_already(snapshot: &str, origin: &Device) -> Refusal {

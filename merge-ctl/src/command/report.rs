@@ -12,20 +12,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use merge_ctl::dm::{Control, Host};
 use merge_ctl::harmless;
 use merge_ctl::human;
-use merge_ctl::probe::Probe;
 use merge_ctl::recording::{Player, Sink, Survey};
 use merge_ctl::report::{Format, Report};
-use merge_ctl::sampler::Watch;
 
-use super::elsewhere;
-use super::face::Face;
-use super::live::{self, LeaveSignals, Live};
-use super::monitor::{followed, pick};
+use super::live::Live;
 use super::new_file::NewFile;
 use super::recording::Recording;
+use super::unseen::Unseen;
 use super::{replay, terminal};
 use crate::cli;
 use crate::exit::Usage;
@@ -73,34 +68,19 @@ fn begin<'a>(
     options: &cli::Report,
     as_live: &'a cli::Live,
 ) -> anyhow::Result<(Live<'a>, File, NewFile)> {
-    let control = Control::open()?;
-    let host = Host::read(&control)?;
-    let name = harmless::from_bytes(options.subject.as_os_str().as_encoded_bytes());
-    let origins = pick(&host, &[name], &elsewhere::all(&host))?;
-    let signals = LeaveSignals::listen()?;
     // What cannot be written is to be found out now, and not at the end.
     let output = NewFile::create(&options.output)?;
     let recorded = unnamed_file(&options.output)?;
-    let mut watch = Watch::new(control, Probe::attach(live::probe_options(as_live)));
-    let merges = followed(&mut watch, &host, &origins, as_live)?;
+    let name = harmless::from_bytes(options.subject.as_os_str().as_encoded_bytes());
+    let unseen = Unseen::begin(&[name], &options.output, as_live)?;
     let sink = Bounded { file: recorded.try_clone()?, left_bytes: MOST_KEPT_BYTES };
     let recording = Recording::unnamed(sink, "report", as_live)?;
-    let names: Vec<_> = merges.iter().map(super::followed::Followed::name).collect();
     terminal::tell(&format!(
         "following the merge into {} to its end. Ctrl-C makes the report of what was seen until then, and \
          the merge goes on",
-        names.join(", ")
+        unseen.names()
     ));
-    let live = Live {
-        watch,
-        face: Face::Silent,
-        signals,
-        merges,
-        newcomers: None,
-        recording: Some(recording),
-        options: as_live,
-    };
-    Ok((live, recorded, output))
+    Ok((unseen.live(Some(recording), false, as_live), recorded, output))
 }
 
 /// Plays a recording, and tells of it.

@@ -1,5 +1,8 @@
 //! `merge-ctl throttle`: slow a merge down while it lasts, say what it does, and put the setting back.
 
+mod beside;
+mod left;
+
 use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,17 +14,18 @@ use merge_ctl::output::throttle::{self as output, Moment, Report, Setting};
 use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sample::{Owner, ProbeTier};
 use merge_ctl::sampler::Watch as Sampling;
-use merge_ctl::throttle::lease::LeaseError;
 use merge_ctl::throttle::others::Others;
 use merge_ctl::throttle::throttler::Recent;
-use merge_ctl::throttle::{Doing, Goal, Holder, Place, Profile, Restored, Throttler};
+use merge_ctl::throttle::{Doing, Goal, Place, Profile, Restored, Throttler};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::followed::{Companion, exit_of};
+pub(crate) use self::beside::Beside;
+pub(crate) use self::left::{Watch, look_back};
+use super::followed::exit_of;
 use super::live::{self, LeaveSignals};
 use super::monitor;
 use super::terminal;
-use crate::cli::{Command, LineOutput, Live, Throttle};
+use crate::cli::{LineOutput, Throttle};
 use crate::exit::{Blind, Exit, NoMerge, Usage};
 
 /// As the other live commands do.
@@ -221,148 +225,5 @@ impl AtWork {
             Moment::End(restored) => output::end(model, &report, restored),
         };
         terminal::print(&terminal::for_stdout(&text))
-    }
-}
-
-/// A throttler beside a live view. It begins with the first model that it sees; where another is at
-/// work already, or it cannot see what it has to hold, it says so and does nothing.
-pub(crate) enum Beside {
-    /// Not begun.
-    Wanted(Goal, Option<Profile>),
-    /// At work.
-    AtWork(Box<Throttler>),
-    /// It has nothing to do any more.
-    Over,
-}
-
-impl Beside {
-    /// What the options ask for, for a merge; none where they ask for nothing.
-    pub(crate) fn wanted(live: &Live) -> Option<Self> {
-        // What does not fit together was found out before.
-        let (goal, profile) = live.throttle_goal.with(live.throttle).ok().flatten()?;
-        Some(Self::Wanted(goal, profile))
-    }
-
-    fn begin(&mut self, goal: Goal, profile: Option<Profile>, model: &Model) -> String {
-        *self = Self::Over;
-        let blind = model.identity.probes.tier == ProbeTier::None;
-        if blind && matches!(goal, Goal::WriteLatency(_)) {
-            return "no throttle: a latency cannot be held that is not seen, and there are no probes \
-                    here. Try a fixed percentage"
-                .to_owned();
-        }
-        match Throttler::begin(goal, profile, &model.identity.origin_label) {
-            Ok(throttler) => {
-                let words = format!(
-                    "throttle {goal} while the merge is shown; it was {} % and will be again. It is \
-                     one setting for all snapshots of this host",
-                    throttler.previous_percent()
-                );
-                *self = Self::AtWork(Box::new(throttler));
-                words
-            }
-            Err(error) => format!("no throttle: {error}"),
-        }
-    }
-
-    fn step(&mut self, model: &Model) -> Option<String> {
-        let Self::AtWork(throttler) = self else { return None };
-        if model.state.is_over() {
-            return self.end();
-        }
-        match throttler.step(model) {
-            Ok(throttling) if throttling.doing == Doing::Yielded => self.end(),
-            Ok(_) if throttler.found_no_effect() => Some(output::no_effect(model).to_owned()),
-            Ok(_) => None,
-            Err(error) => {
-                let put_back = self.end().unwrap_or_default();
-                Some(format!("the throttle cannot be changed: {error}. {put_back}"))
-            }
-        }
-    }
-
-    /// Puts the setting back; what became of it.
-    fn end(&mut self) -> Option<String> {
-        match std::mem::replace(self, Self::Over) {
-            Self::AtWork(mut throttler) => match throttler.end() {
-                Ok(restored) => restored.map(output::restored),
-                Err(error) => Some(format!("the throttle could not be put back: {error}")),
-            },
-            _ => None,
-        }
-    }
-}
-
-impl Companion for Beside {
-    fn see(&mut self, model: &Model) -> Option<String> {
-        match *self {
-            Self::Wanted(goal, profile) if !model.state.is_over() => {
-                Some(self.begin(goal, profile, model))
-            }
-            _ => self.step(model),
-        }
-    }
-}
-
-/// Looks, before another command begins, whether a throttler has died and left its setting: those
-/// that change something put it back, those that only look tell of it.
-pub(crate) fn look_back(command: &Command) {
-    let place = Place::of_this_host();
-    match command {
-        Command::Start(_) | Command::Resume(_) | Command::Finish(_) => match place.tidy() {
-            Ok(Some((lease, put_back))) => terminal::tell(&format!(
-                "process {} died while it throttled {}: {}",
-                lease.holder.pid,
-                merge_ctl::human::printable(&lease.origin),
-                output::restored(put_back.into())
-            )),
-            Ok(None) => {}
-            Err(error) => terminal::tell(&error.to_string()),
-        },
-        Command::Status(_) | Command::Monitor(_) | Command::Wait(_) => {
-            // Who may not read it could not do anything about it either.
-            let left = place.read().ok().flatten().filter(|lease| !lease.holder.is_alive());
-            if let Some(lease) = left {
-                terminal::tell(&format!(
-                    "process {} died while it throttled {}; the throttle was {} % before: \
-                     `merge-ctl throttle --reset` puts it back",
-                    lease.holder.pid,
-                    merge_ctl::human::printable(&lease.origin),
-                    lease.previous_percent
-                ));
-            }
-        }
-        _ => {}
-    }
-}
-
-/// What a guard needs to put the setting of a dead throttler back.
-pub(crate) struct Watch {
-    place: Place,
-    holder: Holder,
-}
-
-impl Watch {
-    /// Over the lease in this file.
-    ///
-    /// # Errors
-    /// Where there is none, or it cannot be read.
-    pub(crate) fn over(lease: &std::path::Path) -> io::Result<Self> {
-        let place = Place::of_lease(lease);
-        let lease = place.read().map_err(io::Error::other)?;
-        let holder = lease.ok_or(io::ErrorKind::NotFound)?.holder;
-        Ok(Self { place, holder })
-    }
-
-    /// Puts it back, and says so where somebody may still read it.
-    ///
-    /// # Errors
-    /// Where that cannot be done.
-    pub(crate) fn act(&self) -> Result<(), LeaseError> {
-        if let Some((_, put_back)) = self.place.end_for(&self.holder)? {
-            let words = output::restored(put_back.into());
-            terminal::tell(&format!("the throttler was killed: {words}"));
-        }
-        Ok(())
     }
 }

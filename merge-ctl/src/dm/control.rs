@@ -97,7 +97,7 @@ impl<'a> From<&'a DeviceInfo> for Subject<'a> {
 }
 
 /// What the kernel says of a device itself (`__dev_status`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceInfo {
     /// Its name.
     pub name: String,

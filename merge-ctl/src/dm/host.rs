@@ -189,18 +189,10 @@ pub(crate) mod tests {
         Device {
             info: DeviceInfo {
                 name: name.into(),
-                uuid: String::new(),
                 dev: DeviceNumber { major: 253, minor },
-                open_count: 0,
-                suspended: false,
-                internally_suspended: false,
-                read_only: false,
                 live_table: true,
-                inactive_table: false,
-                deferred_remove: false,
                 target_count: 1,
-                event_nr: 0,
-                uevent_generated: false,
+                ..DeviceInfo::default()
             },
             table: Table::parse(table).unwrap(),
             status: (!status.is_empty()).then(|| SnapshotStatus::parse(status)),

@@ -8,3 +8,4 @@ pub mod lock;
 pub mod lvm2;
 pub mod names;
 pub mod offline;
+mod rows;

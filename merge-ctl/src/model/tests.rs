@@ -30,28 +30,13 @@ pub(super) fn identity(owner: Owner, tier: ProbeTier) -> MergeIdentity {
 }
 
 pub(super) fn sample(at_s: u64, left_chunks: u64) -> Sample {
-    Sample {
-        at_ns: at_s * S,
-        unix_s: 1_000_000 + at_s,
-        kernel: KernelView::Merging {
-            allocated: Sectors(16 + left_chunks * 8),
-            total: Sectors(100_000),
-            metadata: Sectors(16),
-            suspended: false,
-        },
-        store: None,
-        next_runs: None,
-        runs: Vec::new(),
-        current: None,
-        end: None,
-        io: None,
-        kernel_in_flight: None,
-        throttle_percent: Some(100),
-        throttling: None,
-        disks: None,
-        dropped: Dropped::default(),
-        offline: None,
-    }
+    let kernel = KernelView::Merging {
+        allocated: Sectors(16 + left_chunks * 8),
+        total: Sectors(100_000),
+        metadata: Sectors(16),
+        suspended: false,
+    };
+    Sample { throttle_percent: Some(100), ..Sample::of(at_s * S, 1_000_000 + at_s, kernel) }
 }
 
 fn run(old_chunk: u64, chunks: u32, finished_s: u64) -> Run {

@@ -1,4 +1,7 @@
-//! The steps of a merge, one after the other: survey, copy, flush, compare, clear, flush.
+//! The steps of a merge, one after the other: survey, copy, compare, flush, clear, flush.
+//!
+//! What always holds: nothing is written before all of the store has been read and found sound; nothing is cleared
+//! before all data is on stable storage. So wherever it ends, the store says what is left.
 
 use std::io;
 use std::ops::Range;

@@ -42,20 +42,33 @@ impl InFlightTable {
     }
 
     fn entry(&self, index: usize) -> Option<InFlightIo> {
-        assert!(index < IN_FLIGHT_SLOTS);
-        // SAFETY: inside the mapping by the check above.
-        let slot = unsafe { self.slots.add(index) }.as_ptr();
         for _ in 0..TRIES {
-            let before = mark(slot)?;
+            let before = self.mark(index)?;
             fence(Ordering::Acquire);
             // SAFETY: inside the mapping, aligned, and valid for every bit pattern.
-            let entry = unsafe { slot.read_volatile() };
+            let entry = unsafe { self.slot(index).read_volatile() };
             fence(Ordering::Acquire);
-            if mark(slot)? == before {
+            if self.mark(index)? == before {
                 return Some(entry);
             }
         }
         None
+    }
+
+    /// What tells one use of a slot from another; nothing where it is free.
+    fn mark(&self, index: usize) -> Option<(u64, u64)> {
+        let slot = self.slot(index);
+        // SAFETY: inside the mapping, aligned, and valid for every bit pattern.
+        let bio = unsafe { (&raw const (*slot).bio).read_volatile() };
+        // SAFETY: as above.
+        let queued_ns = unsafe { (&raw const (*slot).queued_ns).read_volatile() };
+        (bio != 0).then_some((bio, queued_ns))
+    }
+
+    fn slot(&self, index: usize) -> *const InFlightIo {
+        assert!(index < IN_FLIGHT_SLOTS);
+        // SAFETY: inside the mapping by the check above.
+        unsafe { self.slots.add(index) }.as_ptr()
     }
 }
 
@@ -65,13 +78,4 @@ impl Drop for InFlightTable {
         // arguments that are wrong.
         _ = unsafe { munmap(self.slots.as_ptr().cast(), Self::BYTES) };
     }
-}
-
-/// What tells one use of a slot from another; nothing where it is free.
-fn mark(slot: *const InFlightIo) -> Option<(u64, u64)> {
-    // SAFETY: the caller's pointer is to a slot of the mapping.
-    let (bio, queued_ns) = unsafe {
-        ((&raw const (*slot).bio).read_volatile(), (&raw const (*slot).queued_ns).read_volatile())
-    };
-    (bio != 0).then_some((bio, queued_ns))
 }

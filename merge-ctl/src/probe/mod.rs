@@ -21,10 +21,10 @@ use std::os::fd::OwnedFd;
 
 use aya::maps::{MapData, PerCpuArray};
 use merge_common::dropped;
-use rustix::time::{ClockId, clock_gettime};
 
 pub use self::io::WatchError;
 pub use self::runs::{Event, InProgress, What};
+use crate::clock::now_ns;
 use crate::sample::{Dropped, IoSample, ProbeReport, ProbeTier};
 use crate::units::DeviceNumber;
 
@@ -168,10 +168,4 @@ impl Probe {
 /// A counter's sum over all CPUs; 0 where the kernel does not give it.
 fn total(counts: &PerCpuArray<MapData, u64>, why: u32) -> u64 {
     counts.get(&why, 0).map_or(0, |cpus| cpus.iter().sum())
-}
-
-/// The clock of the programs.
-fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

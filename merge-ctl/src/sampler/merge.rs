@@ -3,9 +3,10 @@
 use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::Shared;
 use super::next_runs::NextRunsReader;
 use super::store::StoreReading;
-use super::{Shared, now_ns};
+use crate::clock::now_ns;
 use crate::dm::control::DeviceStatus;
 use crate::dm::kernel_log::LoggedFailure;
 use crate::dm::{

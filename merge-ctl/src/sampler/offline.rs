@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::now_ns;
+use crate::clock::now_ns;
 use crate::human;
 use crate::offline::Devices;
 use crate::offline::meter::{Meter, Stage};
 use crate::sample::{
-    Dropped, KernelView, MergeIdentity, OfflineEnd, OfflineFacts, OfflineTerms, Owner, ProbeReport,
+    KernelView, MergeIdentity, OfflineEnd, OfflineFacts, OfflineTerms, Owner, ProbeReport,
     ProbeTier, Sample, StorePicture, StoreView,
 };
 use crate::store::{Opened, Store, StoreError};
@@ -82,21 +82,9 @@ impl Sampler {
         let store = self.store(reading.stage >= Stage::Clearing || end.is_some());
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Sample {
-            at_ns: now_ns(),
-            unix_s: unix.as_secs(),
-            kernel: KernelView::NotAsked,
             store,
-            next_runs: None,
-            runs: Vec::new(),
-            current: None,
-            end: None,
-            io: None,
-            kernel_in_flight: None,
-            throttle_percent: None,
-            throttling: None,
-            disks: None,
-            dropped: Dropped::default(),
             offline: Some(OfflineFacts { reading, stopping: self.meter.is_stopped(), end }),
+            ..Sample::of(now_ns(), unix.as_secs(), KernelView::NotAsked)
         }
     }
 

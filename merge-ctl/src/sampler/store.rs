@@ -12,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::next_runs::LastRuns;
-use super::{now_ns, read_times};
+use super::read_times;
+use crate::clock::now_ns;
 use crate::dm::nodes;
 use crate::human;
 use crate::sample::{MergeIdentity, StorePicture, StoreView};

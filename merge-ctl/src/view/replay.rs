@@ -45,7 +45,7 @@ fn line(replay: &Replay, unix_s: u64, room: usize, theme: Theme) -> Line<'static
     let (at, length) = (at_ns.saturating_sub(first_ns), last_ns.saturating_sub(first_ns));
     let mode = match (paused, replay.pace.is_at_end()) {
         (_, true) => "■ end".to_owned(),
-        (true, _) => "‖ paused".to_owned(),
+        (true, _) => format!("‖ paused {speed}"),
         (false, _) => format!("▶ {speed}"),
     };
     let clock = human::clock_utc(unix_s);
@@ -109,7 +109,7 @@ mod tests {
             " REPLAY ▶ ×10  15:00 of 1:00:00 ━━━━─────────────  22:13:20 UTC  1 part damaged "
         );
         pace.pause();
-        assert!(shown(pace, 80).starts_with(" REPLAY ‖ paused  15:00 of 1:00:00 "));
+        assert!(shown(pace, 80).starts_with(" REPLAY ‖ paused ×10  15:00 of 1:00:00 "));
         pace.go_to(u64::MAX);
         assert!(shown(pace, 80).starts_with(" REPLAY ■ end  1:00:00 of 1:00:00 "));
         for room in 0..200 {

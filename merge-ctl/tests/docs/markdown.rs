@@ -41,7 +41,8 @@ pub(crate) fn pages() -> Vec<Page> {
 
 /// All files below a directory, sorted.
 pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{directory:?}: {error}"));
+    let entries =
+        fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let mut paths: Vec<PathBuf> =
         entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
     paths.sort();
@@ -52,7 +53,8 @@ pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
 impl Page {
     /// Reads a page.
     pub(crate) fn read(path: &Path) -> Self {
-        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let text =
+            fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let path = path.strip_prefix(root()).unwrap_or(path).to_owned();
         Self { path, text }
     }
@@ -93,12 +95,12 @@ impl Page {
                 inside = false;
                 continue;
             };
-            match blocks.last_mut().filter(|_| inside) {
-                Some(block) => block.text += &format!("{line}\n"),
-                None => {
-                    let (language, text) = (language.to_owned(), String::new());
-                    blocks.push(Block { language, line: number, text });
-                }
+            if let Some(block) = blocks.last_mut().filter(|_| inside) {
+                block.text += line;
+                block.text.push('\n');
+            } else {
+                let (language, text) = (language.to_owned(), String::new());
+                blocks.push(Block { language, line: number, text });
             }
             inside = true;
         }
@@ -234,12 +236,11 @@ fn words(line: &str) -> Vec<String> {
         let word = words.last_mut().expect("there is always one");
         match (quote, c) {
             (Some(mark), _) if c == mark => quote = None,
-            (Some(_), _) => word.push(c),
             (None, '\'' | '"') => quote = Some(c),
             (None, '#') if word.is_empty() => break,
             (None, ' ' | '\t') => words.push(String::new()),
             (None, ';') => words.extend([";".to_owned(), String::new()]),
-            (None, _) => word.push(c),
+            _ => word.push(c),
         }
     }
     words.retain(|word| !word.is_empty());

@@ -182,11 +182,12 @@ fn two_snapshots_of_one_origin_are_refused() {
 
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
-fn where_one_is_refused_none_is_begun() {
+fn where_some_are_refused_all_of_them_are_told_and_none_is_begun() {
     let beds: [Testbed; 3] = beds("onerefused");
-    let holder = beds[2].open("snap");
-    refused(&beds.each_ref().map(|bed| bed.dm("snap")), &["onerefused2-snap", "in use"]);
-    drop(holder);
+    let holders = [beds[0].open("snap"), beds[2].open("snap")];
+    let told = ["onerefused0-snap", "onerefused2-snap", "in use"];
+    refused(&beds.each_ref().map(|bed| bed.dm("snap")), &told);
+    drop(holders);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use merge_ctl::clock::now_ns;
 use serde_json::Value;
 
 use super::explain::{
@@ -18,12 +18,6 @@ use super::testbed::{Testbed, dmsetup, mix, ram_disk, run};
 /// lvm2 would have looked.
 const SOON_NS: u64 = 10_000_000_000;
 const S: u64 = 1_000_000_000;
-
-/// The clock of the kernel's times.
-fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
 
 /// A merge of 200 runs on devices that take so long for each I/O, which has begun.
 fn begin(bed: &Testbed, ms: u32) -> Running {

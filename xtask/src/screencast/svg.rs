@@ -180,7 +180,7 @@ fn length(row: &[Cell], first: Kind) -> usize {
             && row.get(place).is_some_and(|cell| kind(cell) == Kind::Nothing)
             && same(place + 1)
     };
-    (1..).find(|place| !same(*place) && !is_gap(*place)).unwrap_or(1)
+    (1..row.len()).find(|place| !same(*place) && !is_gap(*place)).unwrap_or(row.len())
 }
 
 /// The grounds behind the letters, where they are not the screen's.
@@ -297,15 +297,12 @@ fn colour(colour: Color, default: &str) -> String {
 /// The 240 colours behind the first sixteen, as xterm has them.
 fn cube(index: u8) -> String {
     let level = |step: u8| if step == 0 { 0 } else { 55 + 40 * step };
-    let (red, green, blue) = match index {
-        232.. => {
-            let grey = 8 + 10 * (index - 232);
-            (grey, grey, grey)
-        }
-        _ => {
-            let place = index.saturating_sub(16);
-            (level(place / 36), level(place / 6 % 6), level(place % 6))
-        }
+    let (red, green, blue) = if index >= 232 {
+        let grey = 8 + 10 * (index - 232);
+        (grey, grey, grey)
+    } else {
+        let place = index.saturating_sub(16);
+        (level(place / 36), level(place / 6 % 6), level(place % 6))
     };
     format!("#{red:02x}{green:02x}{blue:02x}")
 }

@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use merge_ctl::clock::now_ns;
 use merge_ctl::dm::{Control, Device, DmErrorKind, Host, SnapshotStatus};
 use merge_ctl::metrics::{self, Own, Page, SnapshotFacts, SnapshotState};
 use merge_ctl::model::filling::Filling;
@@ -18,7 +19,6 @@ use merge_ctl::model::{Model, State};
 use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sample::{Dropped, ProbeTier};
 use merge_ctl::sampler::Watch;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Interval;
 
 use super::{own, told_once};
@@ -235,8 +235,7 @@ impl Follower {
 
     fn take_snapshots(&mut self, host: &Host) {
         let mut before = std::mem::take(&mut self.snapshots);
-        let now = clock_gettime(ClockId::Monotonic);
-        let now_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+        let now_ns = now_ns();
         for device in host.snapshots() {
             let Some(facts) = facts_of(host, device) else { continue };
             let is_it = |(it, _): &(SnapshotFacts, _)| it.dev == facts.dev && it.name == facts.name;

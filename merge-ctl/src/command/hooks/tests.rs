@@ -6,9 +6,7 @@ use tempfile::TempDir;
 
 use merge_ctl::dm::SnapshotStatus;
 use merge_ctl::model::{DEFAULT_STALL_AFTER_NS, State};
-use merge_ctl::sample::{
-    Dropped, KernelView, MergeIdentity, Owner, ProbeReport, ProbeTier, Sample,
-};
+use merge_ctl::sample::{KernelView, MergeIdentity, Owner, ProbeReport, ProbeTier, Sample};
 use merge_ctl::units::{ChunkSize, DeviceNumber, Sectors};
 
 use super::*;
@@ -16,23 +14,7 @@ use super::*;
 const S: u64 = 1_000_000_000;
 
 fn sample(at_s: u64, kernel: KernelView) -> Sample {
-    Sample {
-        at_ns: at_s * S,
-        unix_s: at_s,
-        kernel,
-        store: None,
-        next_runs: None,
-        runs: Vec::new(),
-        current: None,
-        end: None,
-        io: None,
-        kernel_in_flight: None,
-        throttle_percent: None,
-        throttling: None,
-        disks: None,
-        dropped: Dropped::default(),
-        offline: None,
-    }
+    Sample::of(at_s * S, at_s, kernel)
 }
 
 fn merging(status: &str) -> KernelView {

@@ -226,16 +226,10 @@ fn bare_device(directory: &Path) -> io::Result<Option<Device>> {
         name: read("dm/name")?,
         uuid: read("dm/uuid")?,
         dev: DeviceNumber { major, minor },
-        open_count: 0,
         suspended: read("dm/suspended")? == "1",
-        internally_suspended: false,
         read_only: read("ro")? == "1",
         live_table: true,
-        inactive_table: false,
-        deferred_remove: false,
-        target_count: 0,
-        event_nr: 0,
-        uevent_generated: false,
+        ..DeviceInfo::default()
     };
     Ok(Some(Device { info, table: Table(Vec::new()), status: None }))
 }

@@ -41,6 +41,18 @@ pub struct Refusal {
     pub way_out: String,
 }
 
+impl Refusal {
+    /// Both in one. What a script is told is the first.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            obstacle: self.obstacle,
+            reason: format!("{self}\n{}", other.reason),
+            way_out: other.way_out,
+        }
+    }
+}
+
 /// Obstacles that call for different answers of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {

@@ -161,28 +161,13 @@ impl Merge {
 }
 
 fn sample(at_ns: u64, left_chunks: u64, runs: Vec<Run>) -> Sample {
-    Sample {
-        at_ns,
-        unix_s: 0,
-        kernel: KernelView::Merging {
-            allocated: Sectors((left_chunks + 2) * CHUNK_SECTORS),
-            total: Sectors(1 << 40),
-            metadata: Sectors(2 * CHUNK_SECTORS),
-            suspended: false,
-        },
-        store: None,
-        next_runs: None,
-        runs,
-        current: None,
-        end: None,
-        io: None,
-        kernel_in_flight: None,
-        throttle_percent: None,
-        throttling: None,
-        disks: None,
-        dropped: Dropped::default(),
-        offline: None,
-    }
+    let kernel = KernelView::Merging {
+        allocated: Sectors((left_chunks + 2) * CHUNK_SECTORS),
+        total: Sectors(1 << 40),
+        metadata: Sectors(2 * CHUNK_SECTORS),
+        suspended: false,
+    };
+    Sample { runs, ..Sample::of(at_ns, 0, kernel) }
 }
 
 impl Told {
