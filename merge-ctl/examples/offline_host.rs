@@ -1,5 +1,5 @@
 //! Snapshots to measure the offline merge engine with, and merges of them: what
-//! `cargo xtask bench offline` runs.
+//! `cargo xtask bench offline-host` runs.
 //!
 //! - `offline_host make ORIGIN COW SHAPE MIB` fills both with data, and makes a store on the COW device:
 //!   of an origin that was written in rising order (`sequential`), in falling order (`descending`), or in

@@ -18,6 +18,9 @@ use crate::plan::{Largest, Plan, Subject, WALK_BYTES, Work, capacity, set_bytes}
 use crate::store::{Layout, Place, Run, RunList, Source, Store, StoreError, Survey};
 use crate::units::{SECTOR_BYTES, Sectors};
 
+/// How many exceptions are shown to the parts of the plan at once.
+const BATCH: usize = 512;
+
 /// What is asked for.
 #[derive(Debug)]
 pub struct Request<S> {
@@ -225,17 +228,26 @@ fn further_walks<S: Source, T: Source>(
             left -= bytes;
             counts.push(begin(job, own, origin_chunks, bytes));
         }
+        let mut batch = Vec::with_capacity(BATCH);
         for placed in store.exceptions() {
-            let old_chunk = placed?.exception.old_chunk;
-            for count in &mut counts {
-                count.add(old_chunk);
+            batch.push(placed?.exception.old_chunk);
+            if batch.len() == BATCH {
+                add_to_all(&mut counts, &batch);
+                batch.clear();
             }
         }
+        add_to_all(&mut counts, &batch);
         for count in counts {
             count.finish(&mut found);
         }
     }
     Ok(found)
+}
+
+fn add_to_all<S: Source>(counts: &mut [Count<S>], old_chunks: &[u64]) {
+    for count in counts {
+        count.add_all(old_chunks);
+    }
 }
 
 fn begin<S: Source>(
@@ -269,11 +281,11 @@ fn read_into<S: Source>(count: &mut SiblingCount, store: Option<&Store<S>>) -> b
 }
 
 impl<S: Source> Count<S> {
-    fn add(&mut self, old_chunk: u64) {
+    fn add_all(&mut self, old_chunks: &[u64]) {
         match self {
-            Self::Replay(replay) => replay.add(old_chunk),
-            Self::Extents(extents) => extents.add(old_chunk),
-            Self::Sibling(count, _) => count.merged(old_chunk),
+            Self::Replay(replay) => replay.add_all(old_chunks.to_vec()),
+            Self::Extents(extents) => extents.add_all(old_chunks),
+            Self::Sibling(count, _) => old_chunks.iter().for_each(|chunk| count.merged(*chunk)),
         }
     }
 

@@ -63,6 +63,17 @@ pub(crate) fn ensure_extra(package: &str, program: &str) -> Result<()> {
     install(&[package])
 }
 
+/// The same for a package without a program.
+pub(crate) fn ensure_package(package: &str) -> Result<()> {
+    if !has_apt() || !rustix::process::geteuid().is_root() {
+        bail!("{package} can only be had as root, where apt is");
+    }
+    let (_, known) = Command::new("dpkg-query")
+        .args(["-W", "-f", "${db:Status-Status}", package])
+        .stdout_whatever_status()?;
+    if known == "installed" { Ok(()) } else { install(&[package]) }
+}
+
 /// Where a program of a Debian package lies, asked of the package: another of the same name may
 /// come first on PATH.
 pub(crate) fn file_of(package: &str, ends_with: &str) -> Option<String> {

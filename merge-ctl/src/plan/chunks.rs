@@ -24,6 +24,11 @@ impl Chunks {
         Self { set: ChunkSet::default(), left_bytes }
     }
 
+    /// Makes it quick to add these chunks.
+    pub(super) fn touch(&self, chunks: impl Iterator<Item = u64>) {
+        self.set.touch(chunks);
+    }
+
     pub(super) fn add(&mut self, chunk: u64) -> Seen {
         self.set.add(chunk, &mut self.left_bytes)
     }

@@ -20,6 +20,14 @@ impl Extents {
         Self { with_successors, chunks: 0, together: 0, unknown: false }
     }
 
+    /// Counts chunks that were not there yet.
+    pub fn add_all(&mut self, chunks: &[u64]) {
+        self.with_successors.touch(chunks.iter().copied());
+        for chunk in chunks {
+            self.add(*chunk);
+        }
+    }
+
     /// Counts a chunk that was not there yet.
     pub fn add(&mut self, chunk: u64) {
         self.chunks += 1;

@@ -118,13 +118,13 @@ impl Replay {
         Self { own, levels }
     }
 
-    /// Takes the exception that was committed next.
-    pub fn add(&mut self, old_chunk: u64) {
+    /// Takes the exceptions that were committed next.
+    pub fn add_all(&mut self, mut old_chunks: Vec<u64>) {
+        // One size after the other: the processor's waits for memory then overlap.
         for level in &mut self.levels {
+            level.seen.touch(old_chunks.iter().map(|chunk| chunk >> level.shift));
             // What was seen at one size was seen at all larger ones.
-            if level.add(old_chunk) == Seen::Again {
-                return;
-            }
+            old_chunks.retain(|chunk| level.add(*chunk) != Seen::Again);
         }
     }
 

@@ -90,9 +90,7 @@ proptest! {
         let own = 1 << log2;
         let old_chunks = first_touches(&sectors, u64::from(own));
         let mut replay = Replay::within(chunk_size(own), ORIGIN_CHUNKS, PLENTY);
-        for chunk in &old_chunks {
-            replay.add(*chunk);
-        }
+        old_chunks.chunks(7).for_each(|chunks| replay.add_all(chunks.to_vec()));
         let rows = replay.rows(&tallied(&placed(&old_chunks, own)), Sectors(1 << 40), None);
         prop_assert_eq!(rows.iter().filter(|row| row.own).count(), 1);
         prop_assert!(rows.is_sorted_by_key(|row| row.chunk_bytes));
@@ -115,9 +113,7 @@ proptest! {
     fn extents_are_the_pieces_of_the_sorted_chunks(sectors in writes()) {
         let chunks = first_touches(&sectors, 1);
         let mut extents = Extents::within(set_bytes(ORIGIN_CHUNKS + 1));
-        for chunk in &chunks {
-            extents.add(*chunk);
-        }
+        chunks.chunks(5).for_each(|chunks| extents.add_all(chunks));
         let sorted: Vec<u64> = chunks.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
         let pieces = sorted.chunk_by(|a, b| a + 1 == *b).count() as u64;
         prop_assert_eq!(extents.count(), Some(pieces));
@@ -198,7 +194,7 @@ proptest! {
 fn without_memory_a_replay_knows_the_largest_sizes_only() {
     let mut replay = Replay::within(chunk_size(8), 1 << 20, set_bytes((1 << 13) + 1));
     for chunk in (0..1 << 20).step_by(999) {
-        replay.add(chunk);
+        replay.add_all(vec![chunk]);
     }
     let tallied = Tallied { chunks: 1050, runs: 1050, ..Tallied::default() };
     let rows = replay.rows(&tallied, Sectors(1 << 30), None);
@@ -210,9 +206,7 @@ fn without_memory_a_replay_knows_the_largest_sizes_only() {
 fn a_chunk_size_that_the_cow_device_is_too_small_for_is_told() {
     let mut replay = Replay::within(chunk_size(8), ORIGIN_CHUNKS, PLENTY);
     let old_chunks: Vec<u64> = (0..ORIGIN_CHUNKS).step_by(200).collect();
-    for chunk in &old_chunks {
-        replay.add(*chunk);
-    }
+    old_chunks.chunks(7).for_each(|chunks| replay.add_all(chunks.to_vec()));
     let rows = replay.rows(&tallied(&placed(&old_chunks, 8)), Sectors(8 * 40), None);
     let fits: Vec<_> = rows.iter().map(|row| row.fits).collect();
     // 15 chunks each; the device has 40, 20, 10 and fewer of them.

@@ -9,7 +9,7 @@
 //!
 //! Pages are found in a table; only those of chunks so high that no table should be that long, in
 //! a map. An origin that was written in no order makes each look-up miss the processor's caches,
-//! so [`Duplicates::touch`] lets the misses of many chunks overlap before they are added.
+//! so [`ChunkSet::touch`] lets the misses of many chunks overlap before they are added.
 
 use std::collections::BTreeMap;
 
@@ -52,9 +52,7 @@ impl Duplicates {
 
     /// Brings the bits of chunks of the origin close to the processor. Changes nothing.
     pub(super) fn touch(&self, old_chunks: impl Iterator<Item = u64>) {
-        // The loads do not depend on each other, so the processor waits for many at once.
-        let words = old_chunks.fold(0, |words, chunk| words ^ self.old.word(chunk));
-        std::hint::black_box(words);
+        self.old.touch(old_chunks);
     }
 
     /// Adds a chunk of the origin.
@@ -117,6 +115,14 @@ impl ChunkSet {
         self.table.reserve_exact(pages - self.table.len());
         self.table.resize_with(pages, Page::default);
         self.table[number as usize].add(chunk, left_bytes)
+    }
+
+    /// Brings the bits of chunks close to the processor. Changes nothing.
+    #[inline]
+    pub(crate) fn touch(&self, chunks: impl Iterator<Item = u64>) {
+        // The loads do not depend on each other, so the processor waits for many at once.
+        let words = chunks.fold(0, |words, chunk| words ^ self.word(chunk));
+        std::hint::black_box(words);
     }
 
     /// The word that has a chunk's bit, where the table has it.

@@ -31,6 +31,11 @@ pub(super) struct Number {
 }
 
 impl Number {
+    /// As the kernel's tracepoints tell it.
+    pub(super) fn of_tracepoints(self) -> u32 {
+        self.major << 20 | self.minor
+    }
+
     /// A device of the same driver that nobody uses: most likely there is none of that number.
     pub(super) fn neighbour(self) -> Self {
         Self { minor: self.minor + 1, ..self }

@@ -12,6 +12,8 @@ pub(super) struct Fio<'a> {
     device: &'a Path,
     seconds: f64,
     engine: &'static str,
+    /// Writes a second, where not as many as the device takes.
+    rate: Option<u32>,
 }
 
 /// What a run did.
@@ -26,9 +28,14 @@ impl<'a> Fio<'a> {
     pub(super) fn new(device: &'a Path, seconds: f64) -> Self {
         // A device that cannot refuse to wait makes io_uring hand each I/O to another thread, and
         // then the scheduler is what is measured.
-        let libaio = Self { device, seconds: 0.1, engine: "libaio" };
+        let libaio = Self { device, seconds: 0.1, engine: "libaio", rate: None };
         let engine = if libaio.run().is_ok() { "libaio" } else { "io_uring" };
-        Self { device, seconds, engine }
+        Self { device, seconds, engine, rate: None }
+    }
+
+    /// No more than so many writes a second.
+    pub(super) fn at_most(self, rate: u32) -> Self {
+        Self { rate: Some(rate), ..self }
     }
 
     /// What runs, for readers.
@@ -48,6 +55,7 @@ impl<'a> Fio<'a> {
             .arg(format!("--runtime={}ms", (self.seconds * 1000.0).round()))
             .arg(format!("--filename={}", self.device.display()))
             .arg("--output-format=json")
+            .args(self.rate.map(|rate| format!("--rate_iops={rate}")))
             .output()?;
         done(&report).context("fio's report is not understood")
     }

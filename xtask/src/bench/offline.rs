@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 
-use super::{offline_host, offline_vm};
-use crate::workspace::Workspace;
+use super::Bench;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -12,8 +11,11 @@ pub(crate) struct Args {
     rounds: u32,
 }
 
-pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    offline_vm::run(workspace, &offline_vm::Args::of_rounds(args.rounds))?;
-    println!();
-    offline_host::run(workspace, &offline_host::Args::of_rounds(args.rounds))
+impl Args {
+    /// The two benches.
+    pub(super) fn parts(&self) -> Result<[Bench; 2]> {
+        let rounds = self.rounds.to_string();
+        let part = |name| Bench::of(name, &["--rounds", &rounds]);
+        Ok([part("offline-vm")?, part("offline-host")?])
+    }
 }

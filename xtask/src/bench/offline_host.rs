@@ -1,4 +1,4 @@
-//! `cargo xtask bench offline`: how close merge-ctl's own merge engine comes to what the devices do, on
+//! `cargo xtask bench offline-host`: how close merge-ctl's own merge engine comes to what the devices do, on
 //! this host, beside fio.
 //!
 //! Snapshots of three shapes lie in files, and on loop devices over files where root has them. Each round
@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::machine;
+use super::findings::{Claim, Findings};
 use super::ratios::Spread;
+use super::{machine, stop};
+use crate::build;
 use crate::run::{Command, say};
 use crate::workspace::Workspace;
-use crate::{build, setup};
 
 /// The part of fio's speed that the engine is to reach.
 const AIM: f64 = 0.9;
@@ -40,13 +41,6 @@ pub(crate) struct Args {
     /// Leave the loop devices out
     #[arg(long)]
     no_loop: bool,
-}
-
-impl Args {
-    /// The usual, with so many rounds.
-    pub(super) const fn of_rounds(rounds: u32) -> Self {
-        Self { rounds, data_mib: 1024, requests: 64, dir: None, no_loop: false }
-    }
 }
 
 /// What a snapshot looks like, and what fio does to be compared.
@@ -125,35 +119,37 @@ impl Drop for LoopDevice {
     }
 }
 
-/// Measures, and prints Markdown.
-pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    setup::tools(workspace)?;
+/// A row of the table, and what is to be said of it.
+type Row = (String, Option<Claim>);
+
+/// Measures.
+pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<Findings> {
     let program = build::example(workspace, "offline_host")?;
-    println!("- machine: {}\n- kernel: {}", machine::processor()?, machine::kernel()?);
-    println!("- fio: {}\n", Command::new("fio").arg("--version").output()?.trim());
-    println!(
-        "| on | snapshot | engine by io_uring, MiB/s | by threads | fio | engine of fio, median | \
-         quartiles | whole merge, s |\n|---|---|---|---|---|---|---|---|"
-    );
+    let fio = Command::new("fio").arg("--version").output()?.trim().to_owned();
+    let mut rows: Vec<Row> = Vec::new();
     let mut builder = tempfile::Builder::new();
     builder.prefix("merge-bench-");
     let dir = args.dir.as_ref().map_or_else(|| builder.tempdir(), |dir| builder.tempdir_in(dir))?;
-    let mut verdicts = Vec::new();
     for shape in &SHAPES {
         let pair = Pair { origin: dir.path().join("origin"), cow: dir.path().join("cow") };
         say(format_args!("{}: making the snapshot", shape.name));
         make(&program, &pair, shape, args)?;
-        verdicts.extend(measure(&program, "files", &pair, shape, args)?);
+        rows.push(measure(&program, "files", &pair, shape, args)?);
         if !args.no_loop && rustix::process::geteuid().is_root() {
             let loops = (LoopDevice::over(&pair.origin)?, LoopDevice::over(&pair.cow)?);
             let pair = Pair { origin: loops.0.0.clone(), cow: loops.1.0.clone() };
-            verdicts.extend(measure(&program, "loop devices", &pair, shape, args)?);
+            rows.push(measure(&program, "loop devices", &pair, shape, args)?);
         }
         std::fs::remove_file(pair.origin)?;
         std::fs::remove_file(pair.cow)?;
     }
-    println!("\n{}", verdicts.join("\n"));
-    Ok(())
+    let body =
+        "| on | snapshot | engine by io_uring, MiB/s | by threads | fio | engine of fio, median | \
+                quartiles | whole merge, s |\n|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    let body = rows.iter().fold(body, |body, (row, _)| body + row);
+    let claims = rows.into_iter().filter_map(|(_, claim)| claim).collect();
+    Ok(Findings { how: vec![machine::rounds(args.rounds), fio], body, claims })
 }
 
 fn make(program: &Path, pair: &Pair, shape: &Shape, args: &Args) -> Result<()> {
@@ -168,18 +164,13 @@ fn make(program: &Path, pair: &Pair, shape: &Shape, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// All rounds of one shape in one place: prints a row, and returns what is to be said of it.
-fn measure(
-    program: &Path,
-    place: &str,
-    pair: &Pair,
-    shape: &Shape,
-    args: &Args,
-) -> Result<Option<String>> {
+/// All rounds of one shape in one place.
+fn measure(program: &Path, place: &str, pair: &Pair, shape: &Shape, args: &Args) -> Result<Row> {
     say(format_args!("{} on {place}: {} rounds", shape.name, args.rounds));
     let mut column = Column::default();
     for round in 0..args.rounds {
         for turn in 0..3 {
+            stop::check()?;
             match (round + turn) % 3 {
                 0 => {
                     let (copy_s, whole_s) = merge(program, pair, "uring", shape, args)?;
@@ -196,8 +187,8 @@ fn measure(
     let ratios = column.fio.iter().zip(&column.uring).map(|(fio, engine)| fio / engine);
     let ratio = Spread::of(ratios).context("no round")?;
     let median = |figures: &[f64]| figures_median(figures).context("no round");
-    println!(
-        "| {place} | {}, {mib} MiB | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} to {:.2} | {:.2} |",
+    let row = format!(
+        "| {place} | {}, {mib} MiB | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} to {:.2} | {:.2} |\n",
         shape.name,
         rate(&column.uring).context("no round")?,
         rate(&column.threads).context("no round")?,
@@ -207,11 +198,13 @@ fn measure(
         ratio.high,
         median(&column.whole)?,
     );
-    let met = if ratio.median >= AIM { "met" } else { "missed" };
-    let name = shape.name;
-    Ok(shape.is_judged.then(|| {
-        format!("{name} on {place}: {:.2} of fio, the aim of {AIM} is {met}.", ratio.median)
-    }))
+    let claim = Claim::judged(
+        format!("offline engine beside fio, {} snapshot on {place}", shape.name),
+        format!("≥ {AIM} of fio"),
+        format!("{:.2} of fio", ratio.median),
+        ratio.median >= AIM,
+    );
+    Ok((row, shape.is_judged.then_some(claim)))
 }
 
 fn figures_median(figures: &[f64]) -> Option<f64> {

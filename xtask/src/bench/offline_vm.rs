@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::findings::{Claim, Findings};
 use super::machine;
 use super::ratios::Spread;
+use crate::build;
 use crate::kernels::{self, Choice};
 use crate::run::say;
 use crate::vm::Vm;
 use crate::workspace::Workspace;
-use crate::{build, setup};
 
 /// The kernel takes half a minute for the shortest runs, and the machine may have other work.
 const TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
@@ -54,24 +55,13 @@ pub(crate) struct Args {
     runs_kib: Vec<u64>,
 }
 
-impl Args {
-    /// The usual, with so many rounds.
-    pub(super) fn of_rounds(rounds: u32) -> Self {
-        let kernel = kernels::DEFAULT_VM.to_owned();
-        Self { rounds, delay_ms: 1, kernel, runs_kib: Vec::new() }
-    }
-}
-
-/// Measures and prints.
-pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    setup::tools(workspace)?;
+/// Measures.
+pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<Findings> {
     let kernel = kernels::ensure(workspace, &Choice::Named(kernels::parse(&args.kernel)?), false)?;
     let mut vm = Vm::new(kernel);
     vm.memory_mib = MEMORY_MIB;
     vm.timeout = Some(TIMEOUT);
     vm.copies = vec![build::merge_ctl(workspace)?, build::vm_example(workspace, "offline")?];
-    println!("- machine: {}\n- kernel in the VM: {}", machine::processor()?, vm.kernel.version);
-    println!("- rounds: {}, delay: {} ms\n", args.rounds, args.delay_ms);
     say("the same merges by the kernel and offline, some minutes");
     let sizes: Vec<&Size> = SIZES.iter().filter(|size| args.wants(size)).collect();
     let numbers = [args.rounds, args.delay_ms].map(|number| number.to_string().into());
@@ -84,8 +74,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if status != 0 {
         bail!("the VM's command ended with status {status} after:\n{report}");
     }
-    println!("{}", table(&report, &sizes)?);
-    Ok(())
+    let how = vec![
+        machine::rounds(args.rounds),
+        format!("delay {} ms", args.delay_ms),
+        machine::in_vm(&vm.kernel.version),
+    ];
+    let (body, claims) = table(&report, &sizes)?;
+    Ok(Findings { how, body, claims })
 }
 
 impl Args {
@@ -94,7 +89,8 @@ impl Args {
     }
 }
 
-fn table(report: &str, sizes: &[&Size]) -> Result<String> {
+fn table(report: &str, sizes: &[&Size]) -> Result<(String, Vec<Claim>)> {
+    let mut claims = Vec::new();
     let mut table =
         "| run | data | runs | kernel, median | engine, median | quartiles | times faster | with \
          --verify | aim |\n|---|---|---|---|---|---|---|---|---|\n"
@@ -106,7 +102,15 @@ fn table(report: &str, sizes: &[&Size]) -> Result<String> {
         let times = kernel.median / engine.median;
         let aim = match aim {
             None => String::new(),
-            Some(aim) => format!("{aim} ×: {}", if times >= *aim { "met" } else { "missed" }),
+            Some(aim) => {
+                claims.push(Claim::judged(
+                    format!("offline merge beside the kernel's, runs of {run_kib} KiB"),
+                    format!("≥ {aim} times as fast"),
+                    format!("{times:.1} times"),
+                    times >= *aim,
+                ));
+                format!("{aim} ×: {}", if times >= *aim { "met" } else { "missed" })
+            }
         };
         table += &format!(
             "| {run_kib} KiB | {data_mib} MiB | {} | {:.2} s | {:.2} s | {:.2} to {:.2} s | {times:.1} | \
@@ -119,7 +123,7 @@ fn table(report: &str, sizes: &[&Size]) -> Result<String> {
             verify.median,
         );
     }
-    Ok(table)
+    Ok((table, claims))
 }
 
 /// What the lines `RUN_KIB WAY SECONDS` say of one kind of merge.
@@ -137,7 +141,8 @@ mod tests {
     fn ratios_are_those_of_the_medians() {
         let report =
             "4 kernel 30\n4 engine 0.5\n4 verify 1\n4 kernel 20\n4 kernel 25\n4 engine 0.5\n";
-        let table = table(report, &[&SIZES[0]]).unwrap();
+        let (table, claims) = table(report, &[&SIZES[0]]).unwrap();
+        assert_eq!((claims.len(), claims[0].met), (1, Some(true)));
         let row = "| 4 KiB | 4 MiB | 1024 | 25.00 s | 0.50 s | 0.50 to 0.50 s | 50.0 | 1.00 s | 50 ×: met |";
         assert!(table.contains(row), "{table}");
         assert!(seconds(report, 16, "kernel").is_err());

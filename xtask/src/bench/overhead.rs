@@ -9,20 +9,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, bail};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use anyhow::{Error, Result, bail};
 
+use super::bcc::Bcc;
 use super::device::{Number, RamDevice};
+use super::findings::{Claim, Findings};
 use super::fio::{Done, Fio};
-use super::machine;
 use super::ratios::Spread;
-use super::tracer::{Bpftrace, Report, Tracer};
+use super::tracer::{Report, Tracefs, Tracer, ensure_bpftrace};
+use super::{machine, stop};
+use crate::build;
 use crate::run::say;
 use crate::workspace::Workspace;
-use crate::{build, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -41,10 +40,12 @@ enum Beside {
     Watching,
     WatchingAnother,
     Bpftrace,
+    Bcc,
 }
 
 impl Beside {
-    const ALL: [Self; 4] = [Self::Nothing, Self::Watching, Self::WatchingAnother, Self::Bpftrace];
+    const ALL: [Self; 5] =
+        [Self::Nothing, Self::Watching, Self::WatchingAnother, Self::Bpftrace, Self::Bcc];
 
     fn title(self) -> &'static str {
         match self {
@@ -52,6 +53,7 @@ impl Beside {
             Self::Watching => "merge-ctl, watching this device",
             Self::WatchingAnother => "merge-ctl, watching another device",
             Self::Bpftrace => "bpftrace, latency histogram",
+            Self::Bcc => "bcc, latency histogram",
         }
     }
 
@@ -60,7 +62,7 @@ impl Beside {
         match self {
             Self::Watching => Some(0.95),
             Self::WatchingAnother => Some(0.99),
-            Self::Nothing | Self::Bpftrace => None,
+            Self::Nothing | Self::Bpftrace | Self::Bcc => None,
         }
     }
 }
@@ -70,8 +72,9 @@ struct Bench<'a> {
     trace: PathBuf,
     fio: Fio<'a>,
     device: Number,
-    /// Set when the user wants no more.
-    stop: Arc<AtomicBool>,
+    /// The others, or why they are left out.
+    bpftrace: Result<()>,
+    bcc: Result<Bcc>,
 }
 
 /// The runs of one kind, round by round.
@@ -87,37 +90,52 @@ type Columns = BTreeMap<Beside, Column>;
 /// Runs and nanoseconds of each program, by what was watched.
 type Costs = BTreeMap<(Beside, String), (u64, u64)>;
 
-/// Measures and prints.
-pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+/// Measures.
+pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<Findings> {
     if !rustix::process::geteuid().is_root() {
         bail!("tracing the block layer needs root");
     }
-    setup::tools(workspace)?;
     let trace = build::example(workspace, "trace")?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    let bpftrace = Bpftrace::ensure();
+    let tracefs = Tracefs::ensure();
+    let bpftrace = ensure_bpftrace();
+    let bcc = Bcc::ensure();
     let device = RamDevice::new()?;
     let path = device.path();
     let fio = Fio::new(&path, args.seconds);
-    let bench = Bench { trace, fio, device: device.number()?, stop };
-    println!("{}", machine(&device, &bench.fio)?);
-    let (columns, costs) = bench.measure(args.rounds, bpftrace.is_ok())?;
-    println!("{}", kept(&columns));
-    if let Err(error) = &bpftrace {
-        println!("Without bpftrace: {error:#}.\n");
+    let bench = Bench { trace, fio, device: device.number()?, bpftrace, bcc };
+    let mut body = machine(&device, &bench.fio)?;
+    if let Ok(bcc) = &bench.bcc {
+        body += &format!("- bcc: {}\n", bcc.describe());
     }
-    println!("{}", program_costs(&costs));
-    println!("{}", verdict(&columns));
-    Ok(())
+    let (columns, costs) = bench.measure(args.rounds)?;
+    body = format!("{body}\n{}\n", kept(&columns));
+    for (name, error) in bench.left_out() {
+        body += &format!("{name} is left out: {error}.\n\n");
+    }
+    drop(tracefs);
+    body += &program_costs(&costs);
+    Ok(Findings { how: vec![machine::rounds(args.rounds)], body, claims: verdict(&columns) })
 }
 
 impl Bench<'_> {
-    fn measure(&self, rounds: u32, bpftrace: bool) -> Result<(Columns, Costs)> {
+    /// Those that cannot be had here, and why, in one line.
+    fn left_out(&self) -> Vec<(&'static str, String)> {
+        let line =
+            |error: &Error| format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+        let bpftrace = self.bpftrace.as_ref().err().map(|error| ("bpftrace", line(error)));
+        bpftrace
+            .into_iter()
+            .chain(self.bcc.as_ref().err().map(|error| ("bcc", line(error))))
+            .collect()
+    }
+
+    fn measure(&self, rounds: u32) -> Result<(Columns, Costs)> {
         let mut kinds = Beside::ALL.to_vec();
-        kinds.retain(|kind| bpftrace || *kind != Beside::Bpftrace);
+        kinds.retain(|kind| match kind {
+            Beside::Bpftrace => self.bpftrace.is_ok(),
+            Beside::Bcc => self.bcc.is_ok(),
+            _ => true,
+        });
         say(format_args!("{rounds} rounds of {} runs", kinds.len()));
         let mut columns = Columns::new();
         for _ in 0..rounds {
@@ -148,9 +166,7 @@ impl Bench<'_> {
             Ok((done, tracer.map_or_else(|| Ok(Report::default()), Tracer::stop)?))
         });
         // Our children got the same signal, and what they say of it is not the cause.
-        if self.stop.load(Ordering::Relaxed) {
-            bail!("stopped; everything is taken off");
-        }
+        stop::check()?;
         done
     }
 
@@ -161,6 +177,10 @@ impl Bench<'_> {
             Beside::Watching => merge_ctl(self.device),
             Beside::WatchingAnother => merge_ctl(self.device.neighbour()),
             Beside::Bpftrace => Tracer::bpftrace(self.device),
+            Beside::Bcc => match &self.bcc {
+                Ok(bcc) => Tracer::bcc(self.device, bcc),
+                Err(_) => return Ok(None),
+            },
         }
         .map(Some)
     }
@@ -168,10 +188,8 @@ impl Bench<'_> {
 
 fn machine(device: &RamDevice, fio: &Fio<'_>) -> Result<String> {
     Ok(format!(
-        "- machine: {}\n- mitigations: {}\n- kernel: {}\n- device: {}\n- application: {}\n",
-        machine::processor()?,
+        "- mitigations: {}\n- device: {}\n- application: {}\n",
         mitigations(),
-        machine::kernel()?,
         device.kind(),
         fio.describe()?,
     ))
@@ -249,11 +267,34 @@ fn program_costs(costs: &Costs) -> String {
     table
 }
 
-fn verdict(columns: &Columns) -> String {
-    let verdicts = Beside::ALL.into_iter().filter_map(|beside| {
-        let (aim, kept) = (beside.aim()?, share(columns, beside)?.median);
-        let met = if kept >= aim { "met" } else { "missed" };
-        Some(format!("{}: {kept:.3}, the aim of {aim:.2} is {met}.", beside.title()))
+fn verdict(columns: &Columns) -> Vec<Claim> {
+    let traced = Beside::ALL.into_iter().filter(|beside| *beside != Beside::Nothing);
+    let claims = traced.filter_map(|beside| {
+        let kept = share(columns, beside)?.median;
+        let what = format!("I/O rate kept beside {}", beside.title());
+        let figure = format!("{kept:.3}");
+        Some(match beside.aim() {
+            Some(aim) => Claim::judged(what, format!("≥ {aim:.2}"), figure, kept >= aim),
+            None => Claim::plain(what, figure),
+        })
     });
-    verdicts.collect::<Vec<_>>().join("\n")
+    claims.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_the_median_of_pairs() {
+        let column = |iops: [f64; 3]| Column { iops: iops.to_vec(), exact: 3 };
+        let columns = Columns::from([
+            (Beside::Nothing, column([1000.0, 2000.0, 1000.0])),
+            (Beside::Watching, column([900.0, 1920.0, 970.0])),
+        ]);
+        assert_eq!(share(&columns, Beside::Watching).unwrap().median, 0.96);
+        let claims = verdict(&columns);
+        assert_eq!((claims.len(), claims[0].met), (1, Some(true)));
+        assert!(kept(&columns).contains("| 970 | 0.960 |"), "{}", kept(&columns));
+    }
 }

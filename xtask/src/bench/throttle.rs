@@ -9,12 +9,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use super::findings::{Claim, Findings};
+use super::machine;
 use super::ratios::Spread;
+use crate::build;
 use crate::kernels::{self, Choice};
 use crate::run::say;
 use crate::vm::Vm;
 use crate::workspace::Workspace;
-use crate::{build, setup};
 
 /// A merge at a tenth of its speed takes minutes.
 const TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
@@ -34,9 +36,8 @@ pub(crate) struct Args {
     variants: Vec<String>,
 }
 
-/// Measures and prints.
-pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    setup::tools(workspace)?;
+/// Measures.
+pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<Findings> {
     let kernel = kernels::ensure(workspace, &Choice::Named(kernels::parse(&args.kernel)?), false)?;
     let mut vm = Vm::new(kernel);
     vm.memory_mib = MEMORY_MIB;
@@ -51,12 +52,34 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut output = Vec::new();
     let status = vm.run_into(workspace, &command, &mut output, &mut std::io::stderr())?;
     let output = String::from_utf8_lossy(&output).into_owned();
-    println!("{output}");
-    println!("{}", table(&outcomes(&output)?)?);
     if status != 0 {
-        bail!("the VM's command ended with status {status}");
+        bail!("the VM's command ended with status {status} after:\n{output}");
     }
-    Ok(())
+    let outcomes = outcomes(&output)?;
+    let how = vec![machine::rounds(args.rounds), machine::in_vm(&vm.kernel.version)];
+    Ok(Findings { how, body: table(&outcomes)?, claims: claims(&outcomes) })
+}
+
+/// What the loop does for the writes, and what that costs the merge.
+fn claims(outcomes: &[Value]) -> Vec<Claim> {
+    let of = |name, field| median(outcomes, name, field);
+    let (Some(free), Some(held)) = (of("none", "percentile_ms"), of("loop", "percentile_ms"))
+    else {
+        return Vec::new();
+    };
+    let [target, percentile] =
+        ["target_ms", "percentile"].map(|field| outcomes[0][field].as_f64().unwrap_or(f64::NAN));
+    let mut claims = vec![Claim::judged(
+        format!("throttle as a closed loop: p{percentile} of an application's writes"),
+        format!("≤ {target} ms"),
+        format!("{held:.0} ms, {free:.0} ms without"),
+        held <= target,
+    )];
+    if let (Some(free), Some(held)) = (of("none", "merge_s"), of("loop", "merge_s")) {
+        let times = format!("{:.1} times the time", held / free);
+        claims.push(Claim::plain("what that costs the merge", times));
+    }
+    claims
 }
 
 /// A merge, in the example's words.
@@ -124,7 +147,10 @@ mod tests {
         let output: String =
             [line("none", 10.0), line("loop", 30.0), line("none", 12.0), line("none", 11.0)]
                 .concat();
-        let table = table(&outcomes(&output).unwrap()).unwrap();
+        let outcomes = outcomes(&output).unwrap();
+        assert_eq!(claims(&outcomes)[0].met, Some(true));
+        assert_eq!(claims(&outcomes)[1].figure, "2.7 times the time");
+        let table = table(&outcomes).unwrap();
         let row = "| loop | 1 | 30 s | 2.7 | 40 % | 12.5 % | 4.0 ms | 9.0 ms | 31 ms |";
         assert!(table.contains("| none | 3 | 11 s | 1.0 |") && table.contains(row), "{table}");
         assert!(super::table(&[]).is_err());

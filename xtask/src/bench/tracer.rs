@@ -5,10 +5,12 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::bcc::{Bcc, PYTHON, SCRIPT};
 use super::device::Number;
 use crate::{packages, run};
 
@@ -56,6 +58,14 @@ impl Tracer {
         Self::start(command, true)
     }
 
+    /// The same with bcc.
+    pub(super) fn bcc(device: Number, bcc: &Bcc) -> Result<Self> {
+        let mut command = Command::new(PYTHON);
+        command.args(["-c", SCRIPT, &device.of_tracepoints().to_string()]);
+        command.envs(bcc.headers().map(|headers| ("BCC_KERNEL_SOURCE", headers)));
+        Self::start(command, false)
+    }
+
     fn start(mut command: Command, interrupt: bool) -> Result<Self> {
         let name = command.get_program().to_owned();
         let mut child = command
@@ -74,6 +84,22 @@ impl Tracer {
             }
         }
         Ok(tracer)
+    }
+
+    /// What the process itself has used so far of a processor; its programs run in others' time.
+    pub(super) fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let ticks = own_ticks(&stat).with_context(|| format!("not understood: {stat}"))?;
+        let per_s = rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_secs_f64(ticks as f64 / per_s as f64))
+    }
+
+    /// The most memory that it has had.
+    pub(super) fn peak_kib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.context("no peak memory in /proc")
     }
 
     /// Takes it off; what it has to say.
@@ -99,6 +125,12 @@ impl Drop for Tracer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// User and system time of a process, from its line in `/proc`. Its name may have any character.
+fn own_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
 impl Report {
@@ -127,8 +159,8 @@ fn bar(line: &str) -> Option<u64> {
 }
 
 /// A start map and a histogram in the kernel. It says that it is ready when its last probe is on.
-fn bpftrace_script(Number { major, minor }: Number) -> String {
-    let dev = major << 20 | minor;
+fn bpftrace_script(device: Number) -> String {
+    let dev = device.of_tracepoints();
     format!(
         "tracepoint:block:block_bio_queue /args->dev == {dev}/ {{ \
              @start[args->sector] = nsecs; }} \
@@ -138,29 +170,31 @@ fn bpftrace_script(Number { major, minor }: Number) -> String {
     )
 }
 
-/// What bpftrace needs. Dropping it puts things back.
-pub(super) struct Bpftrace {
+/// Gets bpftrace; fails with the reason for which it cannot be had.
+pub(super) fn ensure_bpftrace() -> Result<()> {
+    packages::ensure_extra("bpftrace", "bpftrace")?;
+    // A kernel that refuses it must not end the measurement half-way.
+    Tracer::bpftrace(Number { major: 0, minor: 0 })?.stop().map(drop)
+}
+
+/// Where bpftrace and bcc ask for the tracepoints. Most systems mount it; dropping it puts things back.
+pub(super) struct Tracefs {
     mounted: bool,
 }
 
-impl Bpftrace {
-    /// Gets bpftrace; fails with the reason for which it cannot be had.
+impl Tracefs {
+    /// Mounts it where it is not.
     pub(super) fn ensure() -> Result<Self> {
-        packages::ensure_extra("bpftrace", "bpftrace")?;
-        // It asks tracefs for the tracepoints, and most systems mount that.
         let mounted = !Path::new(TRACEFS).join("events").is_dir();
         if mounted {
             fs::metadata(TRACEFS).context("the kernel has no tracefs")?;
             run::Command::new("mount").args(["-t", "tracefs", "tracefs", TRACEFS]).quietly()?;
         }
-        let bpftrace = Self { mounted };
-        // A kernel that refuses it must not end the measurement half-way.
-        Tracer::bpftrace(Number { major: 0, minor: 0 })?.stop()?;
-        Ok(bpftrace)
+        Ok(Self { mounted })
     }
 }
 
-impl Drop for Bpftrace {
+impl Drop for Tracefs {
     fn drop(&mut self) {
         if self.mounted
             && let Err(error) = run::Command::new("umount").arg(TRACEFS).quietly()
@@ -179,6 +213,13 @@ mod tests {
         let said = "ready\n\n@ns: \n[256, 512)  12 |@@  |\n[1K, 2K)   30 |@@@@|\n[1]  1 ||\n";
         let said = format!("{said}@start[123]: 456\n");
         assert_eq!(Report::read(&said).measured, 43);
+    }
+
+    #[test]
+    fn processor_time_is_found_behind_any_name() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 100 0 0 0 12 30 4 5 20 0 1 0 99 8192 1";
+        assert_eq!(own_ticks(stat), Some(42));
+        assert_eq!(own_ticks("7 (a) S 1"), None);
     }
 
     #[test]
