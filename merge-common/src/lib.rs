@@ -209,6 +209,7 @@ impl Default for IoCounters {
 }
 
 /// The bucket of a latency: bucket 0 holds all below 1,024 ns, each power of two above has four.
+#[expect(clippy::inline_always, reason = "the programs call no functions")]
 #[inline(always)]
 pub const fn latency_bucket(latency_ns: u64) -> usize {
     // In units of 256 ns, in 32 bits: what lasts longer than 18 minutes shares the last bucket.
@@ -217,7 +218,7 @@ pub const fn latency_bucket(latency_ns: u64) -> usize {
     if units < 4 {
         return 0;
     }
-    let log2 = 31 - units.leading_zeros();
+    let log2 = units.ilog2();
     let quarter = (units >> (log2 - 2)) & 3;
     ((log2 - 2) * 4 + quarter + 1) as usize
 }

@@ -4,7 +4,7 @@
 //! Not for a real host: it makes and removes device-mapper devices of its own.
 
 #[path = "../tests/vm/testbed.rs"]
-#[allow(
+#[expect(
     dead_code,
     clippy::unwrap_used,
     reason = "made for the tests, which use all of it and panic where they fail"

@@ -10,7 +10,7 @@
 #[path = "estimate/cases.rs"]
 mod cases;
 #[path = "../tests/vm/testbed.rs"]
-#[allow(
+#[expect(
     dead_code,
     clippy::unwrap_used,
     reason = "made for the tests, which use all of it and panic where they fail"
@@ -217,6 +217,26 @@ async fn merge(bed: &Testbed, case: &Case, record: bool, go: &Stage) -> anyhow::
     let mut executor = LiveExecutor::new(watch.control(), [plan.origin, plan.snapshot]);
     drive(&Goal::Merge, &mut executor, &mut log).or_not("begun", &handover.origin)?;
     go.set(Stage::GO);
+    follow(&mut watch, place, &mut followed, record).await?;
+    if followed.model.state != State::DoneNotFinished {
+        bail!("the merge ended as {}", followed.model.state.name());
+    }
+    let host = Host::read(watch.control())?;
+    let origin = host.by_name(&bed.dm("origin")).context("no origin")?;
+    let finish = Finish::of(&host, origin)?;
+    let mut executor = LiveExecutor::new(watch.control(), [origin]);
+    let goal = Goal::Finish(finish.plain);
+    drive(&goal, &mut executor, &mut log).or_not("finished", &finish.origin)?;
+    Ok(followed.outcome())
+}
+
+/// Until all is merged.
+async fn follow(
+    watch: &mut Watch,
+    place: usize,
+    followed: &mut Followed,
+    record: bool,
+) -> anyhow::Result<()> {
     let mut ticker = interval(SAMPLE_EVERY);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -230,19 +250,9 @@ async fn merge(bed: &Testbed, case: &Case, record: bool, go: &Stage) -> anyhow::
             say(&Line::Sample(Box::new(sample)))?;
         }
         if !goes_on {
-            break;
+            return Ok(());
         }
     }
-    if followed.model.state != State::DoneNotFinished {
-        bail!("the merge ended as {}", followed.model.state.name());
-    }
-    let host = Host::read(watch.control())?;
-    let origin = host.by_name(&bed.dm("origin")).context("no origin")?;
-    let finish = Finish::of(&host, origin)?;
-    let mut executor = LiveExecutor::new(watch.control(), [origin]);
-    let goal = Goal::Finish(finish.plain);
-    drive(&goal, &mut executor, &mut log).or_not("finished", &finish.origin)?;
-    Ok(followed.outcome())
 }
 
 /// Does something while applications write to the origin, where the case has any.

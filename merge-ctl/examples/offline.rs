@@ -9,7 +9,7 @@
 //! ```
 
 #[path = "../tests/vm/testbed.rs"]
-#[allow(
+#[expect(
     dead_code,
     clippy::unwrap_used,
     reason = "made for the tests, which use all of it and panic where they fail"

@@ -53,7 +53,9 @@ async fn follow(probe: &mut Probe, options: &Options) {
                 }
             }
         }
-        probe.drain_log().iter().for_each(|line| println!("log: {line}"));
+        for line in &probe.drain_log() {
+            println!("log: {line}");
+        }
     }
 }
 

@@ -7,10 +7,10 @@
 //! disks and copied to it before each merge.
 
 #[path = "../tests/vm/shared_disk.rs"]
-#[allow(clippy::unwrap_used, reason = "made for the tests, which panic where they fail")]
+#[expect(clippy::unwrap_used, reason = "made for the tests, which panic where they fail")]
 mod shared_disk;
 #[path = "../tests/vm/testbed.rs"]
-#[allow(
+#[expect(
     dead_code,
     clippy::unwrap_used,
     reason = "made for the tests, which use all of it and panic where they fail"

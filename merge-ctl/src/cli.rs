@@ -596,9 +596,10 @@ pub(crate) struct Finish {
 /// `merge-ctl explain`.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The merging origin, or a snapshot
-    #[arg(value_name = "ORIGIN|SNAPSHOT",
-          help = format!("The merging origin, or a snapshot, {NAMES}; or a file with its exceptions"))]
+    /// The merging origin, or a snapshot, or a recording
+    #[arg(value_name = "ORIGIN|SNAPSHOT|RECORDING",
+          help = format!("The merging origin, or a snapshot, {NAMES}; a file with its exceptions; or \
+          a recording: all that it holds counts"))]
     pub(crate) name: String,
     /// Watch a merge for so long; less where all is certain before
     #[arg(long = "for", value_name = "DURATION", value_parser = duration, default_value = "10s")]

@@ -259,7 +259,7 @@ mod tests {
             let name = from_bytes(&bytes);
             let shown = printable(&name);
             prop_assert!(shown.chars().all(is_harmless));
-            prop_assert_eq!(printable(&shown), shown.clone());
+            prop_assert_eq!(&printable(&shown), &shown);
             // A name that itself looks like what is written out is found by its own name first.
             prop_assume!(!name.contains("\\x"));
             prop_assert_eq!(unescape(&shown), name);

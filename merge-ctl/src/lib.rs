@@ -6,7 +6,15 @@
 //! controller in [`merge`] decides, and acts through [`dm`] and [`lvm`]. A [`recording`] keeps samples, for
 //! the same model once more, and a [`report`] tells of them on paper.
 
+// They panic where nobody reads any more: see `command/terminal.rs`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
+// Lengths and places on devices are u64, and go into memory as usize.
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("merge-ctl runs on 64-bit machines only");
+
 pub mod calibrate;
+pub mod charset;
 pub mod cost;
 pub mod dm;
 pub mod doctor;

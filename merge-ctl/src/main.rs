@@ -1,7 +1,12 @@
 //! The command line: parse, dispatch, exit code.
 
+// They panic where nobody reads any more: see `command/terminal.rs`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod cli;
 mod command;
+#[cfg(test)]
+mod documented;
 mod exit;
 
 use std::io;

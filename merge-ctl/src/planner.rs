@@ -6,6 +6,7 @@
 //! hundred million exceptions that makes two walks, three at most, and one more for each sibling.
 
 use crate::cost::TimeRange;
+use crate::model::RunSizes;
 use crate::plan::costs::{MergeCosts, middle_ns};
 use crate::plan::density::Density;
 use crate::plan::extents::Extents;
@@ -75,7 +76,7 @@ pub fn empty(subject: Subject, costs: Result<MergeCosts, String>) -> Plan {
     let chunk_bytes = subject.chunk_bytes.unwrap_or(0);
     Plan {
         work: Work { chunk_bytes, ..Work::default() },
-        sizes: Default::default(),
+        sizes: RunSizes::default(),
         largest: None,
         time,
         single_time: time,
@@ -231,14 +232,22 @@ fn further_walks<S: Source, T: Source>(
         for placed in store.exceptions() {
             batch.push(placed?.exception.old_chunk);
             if batch.len() == BATCH {
-                counts.iter_mut().for_each(|count| count.add_all(&batch));
+                add_to_all(&mut counts, &batch);
                 batch.clear();
             }
         }
-        counts.iter_mut().for_each(|count| count.add_all(&batch));
-        counts.into_iter().for_each(|count| count.finish(&mut found));
+        add_to_all(&mut counts, &batch);
+        for count in counts {
+            count.finish(&mut found);
+        }
     }
     Ok(found)
+}
+
+fn add_to_all<S: Source>(counts: &mut [Count<S>], old_chunks: &[u64]) {
+    for count in counts {
+        count.add_all(old_chunks);
+    }
 }
 
 fn begin<S: Source>(
@@ -276,7 +285,11 @@ impl<S: Source> Count<S> {
         match self {
             Self::Replay(replay) => replay.add_all(old_chunks.to_vec()),
             Self::Extents(extents) => extents.add_all(old_chunks),
-            Self::Sibling(count, _) => old_chunks.iter().for_each(|chunk| count.merged(*chunk)),
+            Self::Sibling(count, _) => {
+                for chunk in old_chunks {
+                    count.merged(*chunk);
+                }
+            }
         }
     }
 
@@ -331,11 +344,7 @@ fn largest(run: Run, work: Work, costs: Option<&MergeCosts>) -> Largest {
 
 /// The histogram with the time of each bucket. Time is linear in runs and bytes, so the sum of a
 /// bucket is the time of its sums.
-fn timed_sizes(
-    tallied: &Tallied,
-    work: Work,
-    costs: Option<&MergeCosts>,
-) -> crate::model::RunSizes {
+fn timed_sizes(tallied: &Tallied, work: Work, costs: Option<&MergeCosts>) -> RunSizes {
     let mut sizes = tallied.sizes.clone();
     for bucket in &mut sizes.buckets {
         let part = Work {

@@ -193,7 +193,9 @@ fn many_scrapes_neither_stop_the_sampling_nor_make_it_large() {
         assert!(begun.elapsed() < PATIENCE, "nothing is sampled meanwhile");
     }
     stop.store(true, Ordering::Relaxed);
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    for client in clients {
+        client.join().unwrap();
+    }
     println!("{:.0} scrapes a second, {} KiB at most", 5_000.0 / seconds, peak >> 10);
     assert!(peak < RSS_LIMIT_BYTES, "{peak}");
     assert_eq!(exporter.leave(), 0);

@@ -17,6 +17,7 @@ use merge_ctl::view::replay::Replay;
 use merge_ctl::view::{self, ViewState};
 use ratatui::Terminal as Screen;
 use ratatui::backend::TestBackend;
+use serde_json::Value;
 use terminal::Terminal;
 
 /// The kernels that they were made on.
@@ -45,6 +46,24 @@ fn replay(file: &std::path::Path, output: &str) -> Output {
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_recording_is_explained_with_the_verdict_that_was_shown_last() {
+    for kernel in KERNELS {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_merge-ctl"));
+        let said = command.arg("explain").arg(recording(kernel)).arg("--json").output().unwrap();
+        assert_eq!(said.status.code(), Some(0), "{kernel}");
+        let told: Vec<Value> =
+            text(said.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let then = live(kernel);
+        let summary: Value = serde_json::from_str(then.lines().last().unwrap()).unwrap();
+        assert_eq!(summary["type"], "summary", "{kernel}");
+        assert_eq!(told.len(), 1, "{kernel}");
+        assert_eq!(told[0]["verdict"], summary["verdict"], "{kernel}");
+        let watched_ns = told[0]["watched_ns"].as_u64();
+        assert!(watched_ns >= summary["elapsed_ns"].as_u64(), "{kernel}: {watched_ns:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! the offsets below before it loads the programs; they are frozen in read-only memory, so that to
 //! the verifier they are constants. An offset of 0 in [`SNAPSHOT_COW`] and [`SNAPSHOT_ORIGIN`]
 //! means that the kernel does not tell.
+#![expect(unsafe_code, reason = "the only file that reads kernel memory")]
 
 use core::ptr::read_volatile;
 

@@ -12,6 +12,10 @@
     clippy::needless_pass_by_value,
     reason = "the macros hand each program its context by value"
 )]
+#![expect(
+    clippy::inline_always,
+    reason = "each program is one function, so that the verifier has no call to follow"
+)]
 
 mod io;
 mod kernel;
@@ -24,6 +28,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
+#[expect(unsafe_code, reason = "the kernel looks for it by this name in this section")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

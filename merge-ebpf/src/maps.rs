@@ -1,4 +1,5 @@
 //! The maps: all memory that the programs have. User space knows them by these names.
+#![expect(unsafe_code, reason = "a value of a map is a pointer")]
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;

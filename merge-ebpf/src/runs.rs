@@ -16,6 +16,7 @@
 //! of so many calls at once (the larger of 10 and twice the CPUs), and each merge takes one while it
 //! commits. So with many merges the returns cannot be relied on: a run whose commit was not seen to
 //! return ends, at the latest, where the next begins.
+#![expect(unsafe_code, reason = "a value of a map is a pointer")]
 
 use core::sync::atomic::{Ordering, compiler_fence};
 

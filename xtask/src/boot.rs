@@ -8,8 +8,8 @@
 //! Always holds: the disk is as it was prepared before every boot; a boot that does not end is a failure.
 
 mod cases;
-mod debian;
-mod machine;
+pub(crate) mod debian;
+pub(crate) mod machine;
 mod scene;
 #[cfg(test)]
 mod script;
@@ -29,6 +29,15 @@ use scene::Scene;
 /// The hook files, below `merge-ctl/boot`.
 pub(crate) fn scripts() -> impl Iterator<Item = &'static str> {
     debian::FILES.into_iter().map(|(file, _)| file)
+}
+
+/// The same, and where a package puts what the recipe puts into `/etc` and `/usr/local`.
+pub(crate) fn packaged() -> impl Iterator<Item = (&'static str, String)> {
+    let place = |to: &str| {
+        let to = to.replacen("usr/local/", "usr/", 1);
+        to.replacen("etc/initramfs-tools/", "usr/share/initramfs-tools/", 1)
+    };
+    debian::FILES.into_iter().map(move |(file, to)| (file, place(to)))
 }
 
 #[derive(clap::Args)]

@@ -12,7 +12,8 @@ use crate::ebpf;
 use crate::run::Command;
 use crate::workspace::Workspace;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What is built for: static, so that it runs on any distribution, and in an initramfs.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds merge-ctl with the eBPF programs inside; returns its path.
 pub(crate) fn merge_ctl(workspace: &Workspace) -> Result<PathBuf> {

@@ -190,7 +190,8 @@ impl Series<'_> {
                 "recover": recover.as_ref().map(Round::plan),
                 "next": next.as_ref().map(Round::plan),
             });
-            let (status, heard) = self.boot(&disks, &plan.to_string(), &recover, &next)?;
+            let (status, heard) =
+                self.boot(&disks, &plan.to_string(), recover.as_ref(), next.as_ref())?;
             if [SIGHUP, SIGINT, SIGTERM].contains(&(i32::from(status) - 128)) {
                 bail!("stopped");
             }
@@ -201,24 +202,39 @@ impl Series<'_> {
                 }
             }
             fresh = false;
-            recover = match (status, recover, next) {
-                (POWER_CUT, Some(mut round), None) => {
-                    // Without a second one: the same recovery, to its end.
-                    round.again = None;
-                    (heard.verdict.is_none()).then_some(round)
-                }
-                (POWER_CUT, _, Some(mut round)) => {
-                    self.cut(&mut round, &heard);
-                    Some(round)
-                }
-                (0, Some(_), None) if heard.verdict.is_some() => None,
-                (status, recover, next) => {
-                    let during = recover.as_ref().or(next.as_ref()).map(Round::to_string);
-                    let during = during.unwrap_or_default();
-                    self.tally.wrong.push(format!("{during}: no verdict, exit status {status}"));
+            recover = match self.left(status, &heard, recover, next) {
+                Ok(left) => left,
+                Err(wrong) => {
+                    self.tally.wrong.push(wrong);
                     return Ok(());
                 }
             };
+        }
+    }
+
+    /// The round that the next boot has to recover; or what is wrong with how this one ended.
+    fn left(
+        &mut self,
+        status: u8,
+        heard: &Heard,
+        recover: Option<Round>,
+        next: Option<Round>,
+    ) -> Result<Option<Round>, String> {
+        match (status, recover, next) {
+            (POWER_CUT, Some(mut round), None) => {
+                // Without a second one: the same recovery, to its end.
+                round.again = None;
+                Ok(heard.verdict.is_none().then_some(round))
+            }
+            (POWER_CUT, _, Some(mut round)) => {
+                self.cut(&mut round, heard);
+                Ok(Some(round))
+            }
+            (0, Some(_), None) if heard.verdict.is_some() => Ok(None),
+            (status, recover, next) => {
+                let during = recover.or(next).map(|round| round.to_string()).unwrap_or_default();
+                Err(format!("{during}: no verdict, exit status {status}"))
+            }
         }
     }
 
@@ -226,12 +242,12 @@ impl Series<'_> {
         &mut self,
         disks: &Arc<Disks>,
         plan: &str,
-        recover: &Option<Round>,
-        next: &Option<Round>,
+        recover: Option<&Round>,
+        next: Option<&Round>,
     ) -> Result<(u8, Heard)> {
         let first = self.random.below(DISKS.len() as u64) as usize;
         self.vm.lasting = Some(Lasting { disks: Arc::clone(disks), first });
-        let mut guest = Guest::new(disks, recover.as_ref(), next.as_ref());
+        let mut guest = Guest::new(disks, recover, next);
         let command = ["crash", plan].map(OsString::from);
         let status =
             self.vm.run_into(self.workspace, &command, &mut guest, &mut std::io::stderr())?;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::run::Command;
 use crate::workspace::Workspace;
-use crate::{linker, packages};
+use crate::{linker, packages, remap};
 
 const TARGET: &str = "bpfel-unknown-none";
 
@@ -25,7 +25,8 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     let linker = linker::ensure(workspace)?;
     cargo
         .args(["build", "--package", "merge-ebpf", "--release", "--target", TARGET])
-        .env("RUSTFLAGS", flags(&linker));
+        .env("RUSTFLAGS", flags(workspace))
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &linker);
     let target = profile(&mut cargo, workspace);
     cargo.cargo_build("building the eBPF programs").context("the eBPF programs do not build")?;
     install(&target.join(TARGET).join("release/merge-ebpf"), &workspace.ebpf_object())
@@ -105,9 +106,9 @@ fn profile(cargo: &mut Command, workspace: &Workspace) -> PathBuf {
     target
 }
 
-fn flags(linker: &Path) -> String {
-    let linker = linker.display();
-    format!("-C linker={linker} -C link-arg=--btf -C debuginfo=2 --cfg bpf_target_arch=\"x86_64\"")
+fn flags(workspace: &Workspace) -> String {
+    let remapped = remap::flags(workspace).join(" ");
+    format!("-C link-arg=--btf -C debuginfo=2 --cfg bpf_target_arch=\"x86_64\" {remapped}")
 }
 
 /// Replaces the object only if it changed: merge-ctl is rebuilt when its time does.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use crate::run::{Command, say};
 use crate::workspace::Workspace;
-use crate::{boot, ebpf, fuzz, packages};
+use crate::{boot, ebpf, fuzz, package, packages};
 
 /// Checks everything that needs no test run.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
@@ -48,14 +48,16 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         .run()
 }
 
-/// The hook files of `merge-ctl/boot`. Where there is no shellcheck, their tests must do.
+/// The hook files of `merge-ctl/boot`, and what packages run. Where there is no shellcheck, their tests must do.
 fn boot_scripts(workspace: &Workspace) -> Result<()> {
     if packages::find("shellcheck").is_none() {
         return Ok(());
     }
-    say("lints of the boot scripts");
+    say("lints of the scripts of boot and packages");
     let mut shellcheck = Command::new("shellcheck");
     // What is sourced is not here.
     shellcheck.args(["--exclude", "SC1091"]).dir(&workspace.root.join("merge-ctl/boot"));
-    shellcheck.args(boot::scripts()).run()
+    shellcheck.args(boot::scripts()).run()?;
+    let mut shellcheck = Command::new("shellcheck");
+    shellcheck.dir(&workspace.root).args(package::SCRIPTS).run()
 }

@@ -9,6 +9,9 @@ mod build;
 mod cpio;
 mod crash;
 mod demo;
+mod dist;
+#[cfg(test)]
+mod documented;
 mod ebpf;
 mod fuzz;
 mod initramfs;
@@ -16,10 +19,14 @@ mod kernels;
 mod labelled;
 mod linker;
 mod lint;
+mod package;
 mod packages;
 mod prometheus;
+mod remap;
 mod run;
+mod screencast;
 mod setup;
+mod supply;
 mod test;
 mod tool;
 mod vm;
@@ -62,6 +69,14 @@ enum Task {
     Demo(demo::Args),
     /// Measure what merge-ctl costs; prints Markdown
     Bench(bench::Args),
+    /// Make the moving picture of the dashboard in README, from a real merge
+    Screencast(screencast::Args),
+    /// Make what is published: static binary, packages, manual pages, completions, SBOM, checksums
+    Dist(dist::Args),
+    /// Check dependencies: licences, sources, duplicates, advisories; and the oldest Rust
+    Supply,
+    /// Install, use and purge the Debian package in a VM that runs Debian, and look for what is left behind
+    Package(package::Args),
     /// Run a command as root in a disposable VM; its output here, its exit status ours
     Vm(vm::Args),
 }
@@ -102,6 +117,10 @@ fn run(task: Task) -> Result<u8> {
         Task::Fuzz(args) => fuzz::run(&workspace, &args).map(|()| 0),
         Task::Demo(args) => demo::run(&workspace, &args),
         Task::Bench(args) => bench::run(&workspace, &args).map(|()| 0),
+        Task::Screencast(args) => screencast::run(&workspace, &args).map(|()| 0),
+        Task::Dist(args) => dist::run(&workspace, &args).map(|()| 0),
+        Task::Supply => supply::run(&workspace).map(|()| 0),
+        Task::Package(args) => package::run(&workspace, &args),
         Task::Vm(args) => vm::run(&workspace, &args),
     }
 }

@@ -18,7 +18,7 @@ use crate::kernels::{self, ByHand, Choice, Kernel};
 use crate::prometheus::{self, Prometheus};
 use crate::run::say;
 use crate::workspace::Workspace;
-use crate::{boot, build, crash, ebpf, fuzz, lint, setup};
+use crate::{boot, build, crash, ebpf, fuzz, lint, package, setup, supply};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Leave out the tests in VMs
     #[arg(long)]
     no_vm: bool,
-    /// Leave out format, lints and documentation
+    /// Leave out format, lints, documentation and the check of dependencies
     #[arg(long)]
     no_lint: bool,
     /// Leave out the minute of fuzzing, as a FILTER does
@@ -105,7 +105,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     Ok(sum_up(&verdicts))
 }
 
-/// What needs no kernel but the one that runs, and the boots.
+/// What needs no kernel but the one that runs, the boots, and the package.
 fn on_this_machine(
     workspace: &Workspace,
     args: &Args,
@@ -117,6 +117,7 @@ fn on_this_machine(
     });
     if boots {
         verdicts.push(Verdict::telling("boot", boot::shortly(workspace)));
+        verdicts.push(Verdict::telling("package", package::shortly(workspace)));
     }
     verdicts
 }
@@ -128,6 +129,7 @@ fn computing(workspace: &Workspace, args: &Args, prometheus: Option<&Prometheus>
     let mut verdicts = Vec::new();
     if !args.no_lint {
         verdicts.push(Verdict::of("lint", lint::run(workspace)));
+        verdicts.push(Verdict::telling("supply", supply::shortly(workspace)));
     }
     verdicts.push(Verdict::of("host", on_host(workspace, &args.filter, prometheus)));
     if !args.no_fuzz && args.filter.is_empty() {

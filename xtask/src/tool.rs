@@ -29,6 +29,14 @@ impl Tool {
         Ok(Some(path))
     }
 
+    /// The program, built if need be.
+    pub(crate) fn ensure(&self, workspace: &Workspace) -> Result<PathBuf> {
+        match self.find(workspace)? {
+            Some(path) => Ok(path),
+            None => self.build(workspace, |_| ()),
+        }
+    }
+
     /// Builds it, with what `how` adds to `cargo install`, and puts a copy into the cache.
     pub(crate) fn build(
         &self,
@@ -36,7 +44,7 @@ impl Tool {
         how: impl FnOnce(&mut Command),
     ) -> Result<PathBuf> {
         let Self { name, version } = self;
-        say(format_args!("building {name} {version}: about a minute, once"));
+        say(format_args!("building {name} {version}: minutes, once"));
         let mut cargo = workspace.cargo();
         cargo
             .args(["install", name, "--quiet", "--locked", "--version", version, "--no-track"])

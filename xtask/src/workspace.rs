@@ -44,7 +44,12 @@ impl Workspace {
     /// The cargo that runs us, in the root of the checkout.
     pub(crate) fn cargo(&self) -> Command {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let mut command = Command::new(cargo);
+        self.with_cargo(cargo.into())
+    }
+
+    /// A program that is cargo, or calls it, in the root of the checkout.
+    pub(crate) fn with_cargo(&self, program: PathBuf) -> Command {
+        let mut command = Command::new(program);
         command.dir(&self.root);
         // Set by cargo for us; a nested cargo would take them as the user's wishes.
         command.unset("CARGO_MANIFEST_DIR").unset("CARGO_PKG_NAME").unset("RUSTFLAGS");

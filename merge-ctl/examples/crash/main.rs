@@ -17,17 +17,17 @@
 //! @ended 0                 merge-ctl has ended
 //! ```
 
-#![allow(clippy::unwrap_used, reason = "a test program panics where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test program panics where it fails")]
 
 mod content;
 mod offline;
 mod recovery;
 mod stack;
 #[path = "../../tests/vm/crash/stepper.rs"]
-#[allow(dead_code, reason = "the tests use more of it")]
+#[expect(dead_code, reason = "the tests use more of it")]
 mod stepper;
 #[path = "../../tests/vm/testbed.rs"]
-#[allow(dead_code, reason = "the tests use more of it")]
+#[expect(dead_code, reason = "the tests use more of it")]
 mod testbed;
 mod watch;
 

@@ -133,7 +133,7 @@ fn journals() -> Vec<String> {
     let directory = Path::new(STATE).join("lib/merges");
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.ends_with(".merge")).collect()
+    names.filter(|name| name.strip_suffix(".merge").is_some()).collect()
 }
 
 fn check_not_begun(stack: Stack, content: &Content) -> Result<(), String> {

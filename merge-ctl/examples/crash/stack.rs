@@ -72,7 +72,7 @@ impl Stack {
             Kind::Offline => [1, 2, 4, 8, 32],
             Kind::Raw | Kind::Lvm => [8, 8, 16, 32, 128],
         };
-        sizes[(mix(self.seed ^ 77) % 5) as usize]
+        sizes[(mix(self.seed ^ 0x4d) % 5) as usize]
     }
 
     /// Makes it anew with this content.

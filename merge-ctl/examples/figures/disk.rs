@@ -110,10 +110,12 @@ impl Disk {
             let clock = Instant::now();
             file.read_exact_at(buffer.bytes_mut(), at)?;
             let read = clock.elapsed();
+            let clock = Instant::now();
             file.write_all_at(buffer.bytes(), at)?;
             let written = clock.elapsed();
+            let clock = Instant::now();
             file.sync_data()?;
-            latencies.push([read, written - read, clock.elapsed() - written]);
+            latencies.push([read, written, clock.elapsed()]);
         }
         Ok(latencies)
     }

@@ -17,7 +17,7 @@ const SETTLED: Duration = Duration::from_secs(4);
 
 pub(crate) fn run(seconds: f64) -> Result<()> {
     merging::load_modules()?;
-    process::spin()?;
+    process::spin();
     let control = Control::open()?;
     for snapshots in SNAPSHOTS {
         let host = LargeHost::new(&control, snapshots, 1)?;

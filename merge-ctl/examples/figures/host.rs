@@ -18,10 +18,12 @@ const SLOW_MIB: u64 = 50;
 
 /// What has been made. It goes in the order in which it stands here: what lies above first.
 pub(crate) struct LargeHost<'a> {
-    _merges: Vec<Device<'a>>,
-    _above: Vec<Device<'a>>,
-    _below: Vec<Device<'a>>,
-    _disks: Vec<Disk>,
+    merges: Vec<Device<'a>>,
+    #[expect(dead_code, reason = "held until it is dropped")]
+    above: Vec<Device<'a>>,
+    #[expect(dead_code, reason = "held until it is dropped")]
+    below: Vec<Device<'a>>,
+    disks: Vec<Disk>,
 }
 
 impl<'a> LargeHost<'a> {
@@ -50,8 +52,7 @@ impl<'a> LargeHost<'a> {
             let table = format!("0 {sectors} snapshot {real} {cow} P 8");
             above.push(Device::new(control, &name, &table)?);
         }
-        let mut host =
-            Self { _merges: Vec::new(), _above: above, _below: below, _disks: vec![disk] };
+        let mut host = Self { merges: Vec::new(), above, below, disks: vec![disk] };
         for number in 0..merges {
             host.begin_merge(control, number)?;
         }
@@ -63,8 +64,8 @@ impl<'a> LargeHost<'a> {
         let (real, cow) = (disk("real")?, disk("cow")?);
         SLOW.write(&cow)?;
         let table = merge_table(SLOW, &real, &cow);
-        self._merges.push(Device::new(control, &format!("slow{number}"), &table)?);
-        self._disks.extend([real, cow]);
+        self.merges.push(Device::new(control, &format!("slow{number}"), &table)?);
+        self.disks.extend([real, cow]);
         Ok(())
     }
 }

@@ -34,7 +34,10 @@ fn main() -> Result<()> {
         ["footprint", seconds] => footprint::run(seconds.parse()?),
         ["scale", rounds, seconds] => scale::run(rounds.parse()?, seconds.parse()?),
         ["timed", program, ref words @ ..] => process::timed(program, words),
-        ["spin"] => process::spin(),
+        ["spin"] => {
+            process::spin();
+            Ok(())
+        }
         _ => bail!("say `figures runs|attached|finish|footprint|scale|timed|spin …`"),
     }
 }

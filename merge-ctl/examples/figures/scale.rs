@@ -23,7 +23,7 @@ const WRITES: u64 = 64;
 
 pub(crate) fn run(rounds: u32, seconds: f64) -> Result<()> {
     merging::load_modules()?;
-    process::spin()?;
+    process::spin();
     let control = Control::open()?;
     large_origin(&control, rounds)?;
     let host = LargeHost::new(&control, SNAPSHOTS, 0)?;
@@ -121,9 +121,8 @@ fn large_origin(control: &Control, rounds: u32) -> Result<()> {
         answer("large-check", &["merge-ctl", "start", "--check", "--yes", "large-snap"])?;
     }
     answer("large-start", &["merge-ctl", "start", "--yes", "--output", "plain", "large-snap"])?;
-    // merge-ctl has taken the snapshot away.
-    std::mem::forget(snapshot);
-    drop(origin);
+    // merge-ctl has taken the snapshot away; what lies above goes first.
+    drop((origin, snapshot));
     drop(real);
     Ok(())
 }

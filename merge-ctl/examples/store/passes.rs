@@ -36,7 +36,7 @@ pub(crate) fn run(file: &Path, what: &str) -> Result<()> {
         "backwards" => return backwards(&store),
         _ => bail!("there is no pass {what}"),
     };
-    report(&told, begun.elapsed(), cpu_time() - cpu)
+    report(&told, begun.elapsed(), cpu_time().saturating_sub(cpu))
 }
 
 fn report(told: &Told, wall: Duration, cpu: Duration) -> Result<()> {
@@ -128,7 +128,7 @@ fn backwards(store: &Store<FileSource>) -> Result<()> {
         told.exceptions += u64::from(run?.chunks);
         told.runs += 1;
     }
-    report(&told, begun.elapsed(), cpu_time() - cpu)
+    report(&told, begun.elapsed(), cpu_time().saturating_sub(cpu))
 }
 
 /// Processor time of this process.

@@ -107,7 +107,9 @@ impl Input<'_> {
             Self::Damaged { program, damage, mended } => {
                 let case = program.case();
                 let Some((mut dump, _)) = saved(&case) else { return };
-                damage.iter().for_each(|damage| damage.happen(&mut dump));
+                for damage in damage {
+                    damage.happen(&mut dump);
+                }
                 if *mended {
                     mend(&mut dump);
                 }
@@ -231,19 +233,19 @@ fn one_frame(dump: &mut Vec<u8>, byte: u8, times: usize, indexed: bool) {
 /// Makes the checksums of preamble and footer those of what they cover now.
 fn mend(dump: &mut [u8]) {
     if let Some((covered, sum)) = dump.split_at_mut_checked(PREAMBLE_BYTES - 4) {
-        put(sum, &checksum(covered));
+        put(sum, checksum(covered));
     }
     let Some(footer_at) = dump.len().checked_sub(FOOTER_BYTES) else { return };
     let (before, footer) = dump.split_at_mut(footer_at);
     let frames = footer[8..].first_chunk().copied().map_or(0, u32::from_le_bytes);
     let index_at = before.len().saturating_sub(4_usize.saturating_mul(frames as usize));
     let covered = [&before[index_at..], &footer[..16]].concat();
-    put(&mut footer[16..], &checksum(&covered));
+    put(&mut footer[16..], checksum(&covered));
 }
 
-fn put(into: &mut [u8], number: &[u8; 4]) {
+fn put(into: &mut [u8], number: [u8; 4]) {
     if let Some(bytes) = into.first_chunk_mut() {
-        *bytes = *number;
+        *bytes = number;
     }
 }
 

@@ -70,7 +70,9 @@ impl Input<'_> {
                     bytes[usize::from(*at) % end] = *value;
                 }
                 if *mended {
-                    places.iter().for_each(|place| mend(&mut bytes[*place..]));
+                    for place in &places {
+                        mend(&mut bytes[*place..]);
+                    }
                 }
                 bytes.truncate(length.map_or(end, Into::into));
                 let read = read(&bytes);

@@ -15,6 +15,7 @@ use merge_ctl::state::State;
 use super::attach::{self, Turn};
 use super::followed::Finisher;
 use super::raw::Raw;
+use super::terminal;
 use crate::exit;
 
 /// How long lvm2 may take to drop the snapshot once it was told to look.
@@ -64,7 +65,7 @@ fn hand_over(handover: &Handover, control: &Control) -> anyhow::Result<Driver> {
             match is_undone(&raw, control) {
                 Ok(true) => raw.close()?,
                 Ok(false) => {}
-                Err(blind) => eprintln!("merge-ctl: {}", exit::words(&blind)),
+                Err(blind) => terminal::tell(&exit::words(&blind)),
             }
             Err(error)
         }

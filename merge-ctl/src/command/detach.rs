@@ -30,6 +30,7 @@ use rustix::io::Errno;
 use rustix::process::{chdir, setsid, umask};
 use serde::Serialize;
 
+use super::terminal;
 use crate::cli::{Output, Start};
 use crate::exit::{self, Exit};
 
@@ -79,7 +80,7 @@ pub(crate) fn detach(
         News::Scheduled { .. } => Exit::StillMerging as u8,
         News::Begun { status, words } | News::Ended { status, words } => {
             if !words.is_empty() {
-                eprintln!("merge-ctl: {}", harmless::printable_lines(words));
+                terminal::tell(&harmless::printable_lines(words));
             }
             *status
         }

@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 use super::live::LeaveSignals;
 use super::new_file::NewFile;
 use super::subject::Subject;
+use super::terminal;
 use crate::cli;
 use crate::exit::{Exit, Usage};
 
@@ -28,9 +29,9 @@ pub(crate) async fn run(options: &cli::Dump) -> anyhow::Result<ExitCode> {
         to_file(&options.subject, &options.output).await?
     };
     let label = human::printable(&label);
-    eprintln!("{}", summary(&label, &saved));
+    terminal::remark(&summary(&label, &saved));
     for note in notes(&saved) {
-        eprintln!("{note}");
+        terminal::remark(&note);
     }
     match saved.ending {
         Ending::Unreadable(error) => {

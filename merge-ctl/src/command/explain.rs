@@ -1,5 +1,7 @@
-//! `merge-ctl explain NAME`: why a merge goes as it goes, or what the merge of a snapshot would be
-//! like.
+//! `merge-ctl explain NAME`: why a merge goes as it goes, why those of a recording went as they went, or
+//! what the merge of a snapshot would be like.
+
+mod recorded;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -31,6 +33,9 @@ const MAX_STORE_READ: Duration = Duration::from_secs(5);
 
 /// Explains what was named.
 pub(crate) async fn run(options: &Explain) -> anyhow::Result<ExitCode> {
+    if let Some(recording) = recorded::open(&options.name)? {
+        return recorded::run(options, recording);
+    }
     let subject = Subject::find(&options.name)?;
     match &subject.devices {
         Some(devices) if devices.merging => merge(options, &subject, devices).await?,
@@ -74,7 +79,7 @@ async fn watch(mut all: Watch, place: usize, duration: Duration) -> (Model, Dura
     let first = all.sample(place);
     let mut model = Model::first(all.identity(place).clone(), &first, DEFAULT_STALL_AFTER_NS);
     if io::stderr().is_terminal() {
-        eprintln!("merge-ctl: watching {} for {duration:?} …", model.identity.origin_label);
+        terminal::tell(&format!("watching {} for {duration:?} …", model.identity.origin_label));
     }
     let mut ticker = tokio::time::interval(SAMPLE_EVERY);
     let mut unsettled = None;

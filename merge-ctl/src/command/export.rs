@@ -12,7 +12,7 @@ mod push;
 mod replayed;
 mod textfile;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::thread;
 
@@ -37,8 +37,7 @@ pub(crate) async fn run(options: &Export) -> anyhow::Result<ExitCode> {
     let mut signals = LeaveSignals::listen()?.deaf_to_hangup();
     let collector = options.otlp.as_deref().map(Collector::parse).transpose();
     let collector = collector.map_err(Usage)?;
-    let listener = options.address().map(TcpListener::bind).transpose();
-    let listener = listener.with_context(|| format!("cannot listen on {:?}", options.address()))?;
+    let listener = options.address().map(listen).transpose()?;
     let textfile = options.textfile.as_deref().map(Textfile::new).transpose()?;
     let mut source = Source::new(options)?;
     privilege::keep_what_is_needed(options.textfile.as_deref())?;
@@ -66,6 +65,11 @@ pub(crate) async fn run(options: &Export) -> anyhow::Result<ExitCode> {
     }
     textfile.map_or(Ok(()), |textfile| textfile.remove())?;
     Ok(Exit::Done.into())
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address} (--listen takes another address)"))
 }
 
 /// Where the figures come from.

@@ -37,7 +37,7 @@ impl Face {
     /// The same for a merge that has begun: where there is no dashboard to be had, lines must do.
     pub(crate) fn new_or_lines(output: Output, live: &Live) -> Self {
         Self::new(output, live).unwrap_or_else(|error| {
-            eprintln!("merge-ctl: no dashboard can be shown here: {error}");
+            terminal::tell(&format!("no dashboard can be shown here: {error}"));
             Self::Lines(Lines::new(false, live.interval))
         })
     }
@@ -91,7 +91,7 @@ impl Face {
     /// Closes the view and leaves a summary of each merge, which says how to come back and what is
     /// left to do.
     pub(crate) fn end(self, merges: &[Followed]) -> io::Result<()> {
-        let mut lines = match self {
+        let lines = match self {
             Self::Tui(dashboard) => {
                 drop(dashboard);
                 Lines::new(false, Duration::ZERO)
@@ -154,7 +154,7 @@ impl Lines {
         let next_progress_ns = model.now_ns + self.interval_ns;
         self.told.insert(tab, Told { next_progress_ns, ..Told::default() });
         let text = if self.json { json::begin(model) } else { plain::begin(model) };
-        print_block(&text)?;
+        self.print_block(&text)?;
         self.show(tab, model, runs)
     }
 
@@ -183,7 +183,7 @@ impl Lines {
             let line = if self.json { json::progress(model) } else { plain::line(model) };
             push_line(&mut text, &line);
         }
-        print_block(&text)
+        self.print_block(&text)
     }
 
     fn stall(&self, model: &Model, stall: &Stall) -> String {
@@ -195,7 +195,7 @@ impl Lines {
     }
 
     /// The summary; in JSON, what a person has to do next goes to standard error.
-    fn end(&mut self, tab: usize, model: &Model) -> io::Result<()> {
+    fn end(&self, tab: usize, model: &Model) -> io::Result<()> {
         if self.json {
             let next = [advice::next(model), advice::come_back(model).unwrap_or_default()];
             for line in next.iter().filter(|line| !line.is_empty()) {
@@ -206,22 +206,26 @@ impl Lines {
     }
 
     /// The summary alone.
-    pub(crate) fn sum_up(&mut self, tab: usize, model: &Model) -> io::Result<()> {
+    pub(crate) fn sum_up(&self, tab: usize, model: &Model) -> io::Result<()> {
         if self.json {
-            return print_block(&json::summary(model));
+            return self.print_block(&json::summary(model));
         }
         // One after the other would read as one.
         let gap = if tab > 0 { "\n" } else { "" };
         let summary = format!("{gap}{}", plain::summary(model));
-        print_block(&terminal::for_stdout(&summary))
+        self.print_block(&terminal::for_stdout(&summary))
+    }
+
+    fn print_block(&self, text: &str) -> io::Result<()> {
+        match text.trim_end() {
+            "" => Ok(()),
+            json if self.json => terminal::print(json),
+            lines => terminal::print(&terminal::unfolded_for_stdout(lines)),
+        }
     }
 }
 
 fn push_line(text: &mut String, line: &str) {
     text.push_str(line.trim_end());
     text.push('\n');
-}
-
-fn print_block(text: &str) -> io::Result<()> {
-    if text.is_empty() { Ok(()) } else { terminal::print(text.trim_end()) }
 }

@@ -10,6 +10,7 @@ use merge_ctl::sample::Owner;
 
 use super::finish_lvm;
 use super::raw::Raw;
+use super::terminal;
 use crate::cli;
 use crate::exit::Exit;
 
@@ -30,7 +31,7 @@ pub(crate) fn run(options: &cli::Finish) -> anyhow::Result<ExitCode> {
         ),
         (Owner::DeviceMapper, _) => {
             ours(&control, origin)?.finish(&control)?;
-            println!("{label} is a plain device again.");
+            terminal::print(&format!("{label} is a plain device again."))?;
         }
     }
     Ok(Exit::Done.into())

@@ -18,6 +18,7 @@ use merge_ctl::lvm::lvm2::{Lvm, Volume};
 use merge_ctl::lvm::names::VolumeName;
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 
+use super::terminal;
 use crate::exit::Exit;
 
 /// How long lvm2 may take once it was made to look.
@@ -38,7 +39,10 @@ pub(crate) fn run(control: &Control, origin: &VolumeName) -> anyhow::Result<Exit
         if !is_plain(control, origin)? {
             return Err(unknown_to_lvm(origin).into());
         }
-        println!("{} lvm2 has just finished the merge.", plainly(control, origin)?);
+        terminal::print(&format!(
+            "{} lvm2 has just finished the merge.",
+            plainly(control, origin)?
+        ))?;
         return Ok(Exit::Done);
     };
     let begun = Instant::now();
@@ -50,16 +54,16 @@ pub(crate) fn run(control: &Control, origin: &VolumeName) -> anyhow::Result<Exit
         }
         // The kernel is asked often, lvm2 once the kernel says yes: its answers cost locks and scans.
         if is_plain(control, origin)? && merging_into(&lvm.volumes()?, origin).is_none() {
-            println!("{} LVM has dropped {snapshot}.", plainly(control, origin)?);
+            terminal::print(&format!("{} LVM has dropped {snapshot}.", plainly(control, origin)?))?;
             return Ok(Exit::Done);
         }
         if begun.elapsed() >= PATIENCE {
-            eprintln!(
-                "merge-ctl: lvm2 was asked to finish the merge of {snapshot} into {origin}, and has \
+            terminal::tell(&format!(
+                "lvm2 was asked to finish the merge of {snapshot} into {origin}, and has \
                  not for {}. See what it says: lvchange --poll y -v {}",
                 human::duration(PATIENCE.as_secs() * 1_000_000_000),
                 argument(&origin.to_string())
-            );
+            ));
             return Ok(Exit::StillMerging);
         }
         thread::sleep(LOOK_EVERY);

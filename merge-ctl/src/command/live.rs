@@ -32,6 +32,7 @@ use super::followed::Followed;
 use super::hooks::Hooks;
 use super::lookout::Lookout;
 use super::recording::Recording;
+use super::terminal;
 use crate::cli::{self, Output, Probes};
 use crate::exit::{self, Exit, Usage};
 
@@ -122,7 +123,7 @@ impl Live<'_> {
                 let ours = |merge: &&Followed| merge.model.identity.finished_here;
                 for merge in self.merges.iter().filter(ours) {
                     if let Some(words) = advice::come_back(&merge.model) {
-                        eprintln!("merge-ctl: {words}");
+                        terminal::tell(&words);
                     }
                 }
                 Err(error)
@@ -296,7 +297,7 @@ fn tell(face: &mut Face, recording: &mut Option<Recording>, words: &str) {
 fn told(merges: &[Followed]) -> Exit {
     for merge in merges {
         if let Some(error) = merge.failure() {
-            eprintln!("merge-ctl: {}: {}", printable(&merge.name()), exit::words(error));
+            terminal::tell(&format!("{}: {}", printable(&merge.name()), exit::words(error)));
         }
     }
     Exit::worst(merges.iter().map(Followed::exit))

@@ -71,10 +71,14 @@ pub(crate) fn pick<'a>(
     if names.is_empty() {
         let merges: Vec<&Device> = host.merges().collect();
         if let ([], [first, others @ ..]) = (&merges[..], offline) {
-            others.iter().for_each(|other| terminal::tell(&other.sentence()));
+            for other in others {
+                terminal::tell(&other.sentence());
+            }
             return Err(first.refusal(Obstacle::StillMerging).into());
         }
-        offline.iter().for_each(|other| terminal::tell(&other.sentence()));
+        for other in offline {
+            terminal::tell(&other.sentence());
+        }
         return match merges.as_slice() {
             [] => Err(NoMerge("any volume of this host".to_owned()).into()),
             _ => Ok(merges),

@@ -14,6 +14,7 @@ use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
+use super::terminal;
 use crate::exit::Usage;
 
 /// The file while it is written, under another name in the same directory. Dropped, it is gone.
@@ -93,7 +94,7 @@ impl Drop for NewFile {
             return;
         }
         if let Err(error) = std::fs::remove_file(&self.temporary) {
-            eprintln!("merge-ctl: cannot remove {}: {error}", harmless::path(&self.temporary));
+            terminal::tell(&format!("cannot remove {}: {error}", harmless::path(&self.temporary)));
         }
     }
 }

@@ -20,6 +20,7 @@ use merge_ctl::store::{AnySource, Opened, Place, Run, Source, Store};
 use merge_ctl::units::Sectors;
 
 use super::subject::{Content, Devices, Disk, Sibling, Subject};
+use super::terminal::unfolded_for_stdout as for_stdout;
 use crate::cli;
 use crate::exit::Exit;
 
@@ -90,11 +91,11 @@ fn print(
             writeln!(out, "{}", plan_json::END)?;
         }
         (false, list) => {
-            write!(out, "{}", plan::text(plan, &paper()))?;
+            write!(out, "{}", for_stdout(&plan::text(plan, &paper())))?;
             if list && plan.work.runs > 0 {
-                write!(out, "{}", plan::runs_head())?;
+                write!(out, "{}", for_stdout(&plan::runs_head()))?;
                 for run in runs {
-                    write!(out, "{}", plan::run_line(&run?))?;
+                    write!(out, "{}", for_stdout(&plan::run_line(&run?)))?;
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::terminal;
 use anyhow::Context;
 use merge_ctl::dm::{Control, DeviceId, Host, Table};
 use merge_ctl::guard::{Duty, Guard};
@@ -207,7 +208,7 @@ impl Raw {
 
 fn release(guard: Guard) {
     if let Err(error) = guard.release() {
-        eprintln!("merge-ctl: the guard could not be sent away: {error}");
+        terminal::tell(&format!("the guard could not be sent away: {error}"));
     }
 }
 
@@ -263,9 +264,9 @@ fn pictured(control: &Control, record: &Record) -> Host {
 
 fn tell(outcome: &Outcome, notes: &[String]) {
     for failure in &outcome.failures {
-        eprintln!("merge-ctl: on the way: {}", printable(&failure.error.to_string()));
+        terminal::tell(&format!("on the way: {}", printable(&failure.error.to_string())));
     }
     for note in notes {
-        eprintln!("merge-ctl: {}", printable(note));
+        terminal::tell(&printable(note));
     }
 }

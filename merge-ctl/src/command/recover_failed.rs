@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::terminal;
 use anyhow::Context;
 use merge_ctl::dm::holders::{self, Holders};
 use merge_ctl::dm::{
@@ -124,7 +125,7 @@ fn take(control: &Control, journal: &mut Journal) -> anyhow::Result<()> {
     let mut executor = LiveExecutor::new(control, host.by_name(&path.origin.name));
     path.carry_out(&steps, &mut executor)?;
     for note in executor.notes() {
-        eprintln!("merge-ctl: {}", printable(note));
+        terminal::tell(&printable(note));
     }
     Ok(())
 }

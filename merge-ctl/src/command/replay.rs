@@ -85,10 +85,9 @@ fn lines(
             Step::Advanced { tab, shown: true, runs } => {
                 lines.show(*tab, &player.merges()[*tab].model, runs)?;
             }
-            Step::Advanced { .. } => {}
             Step::Told(words) => terminal::tell(&harmless::printable_lines(words)),
             Step::Lost(lost) => terminal::tell(missing(lost).trim_start()),
-            Step::Fault(_) | Step::Ended(_) => {}
+            Step::Advanced { .. } | Step::Fault(_) | Step::Ended(_) => {}
         }
         found.take(step, player.at_ns());
     }
@@ -114,31 +113,7 @@ async fn dashboard(file: File, options: &cli::Replay) -> anyhow::Result<(Survey,
         surveying: Some(thread::spawn(move || surveyed(file))),
         survey: None,
     };
-    let mut ticker = live::every(DRAW_EVERY);
-    let mut before = Instant::now();
-    loop {
-        show.draw()?;
-        let key = tokio::select! {
-            _ = ticker.tick() => None,
-            () = signals.any() => break,
-            key = show.dashboard.replay_key() => match key? {
-                Some(key) => Some(key),
-                None => break,
-            },
-        };
-        show.take_survey();
-        show.pace.pass(before.elapsed());
-        before = Instant::now();
-        match key {
-            Some(ReplayKey::Replay(action)) => {
-                show.act(action)?;
-                // What seeking took is no time of the recording.
-                before = Instant::now();
-            }
-            Some(ReplayKey::Screen) => {}
-            None => show.go_on()?,
-        }
-    }
+    show.run(&mut signals).await?;
     let is_whole = show.survey.is_some();
     Ok((show.survey.unwrap_or(found), is_whole))
 }
@@ -164,6 +139,35 @@ struct Show {
 type Surveyed = Result<(Survey, Checkpoints), OpenError>;
 
 impl Show {
+    /// Until the user leaves.
+    async fn run(&mut self, signals: &mut LeaveSignals) -> io::Result<()> {
+        let mut ticker = live::every(DRAW_EVERY);
+        let mut before = Instant::now();
+        loop {
+            self.draw()?;
+            let key = tokio::select! {
+                _ = ticker.tick() => None,
+                () = signals.any() => return Ok(()),
+                key = self.dashboard.replay_key() => match key? {
+                    Some(key) => Some(key),
+                    None => return Ok(()),
+                },
+            };
+            self.take_survey();
+            self.pace.pass(before.elapsed());
+            before = Instant::now();
+            match key {
+                Some(ReplayKey::Replay(action)) => {
+                    self.act(action)?;
+                    // What seeking took is no time of the recording.
+                    before = Instant::now();
+                }
+                Some(ReplayKey::Screen) => {}
+                None => self.go_on()?,
+            }
+        }
+    }
+
     fn draw(&mut self) -> io::Result<()> {
         let models: Vec<&Model> = self.player.merges().iter().map(|merge| &merge.model).collect();
         self.dashboard.draw_replay(&models, Replay { pace: self.pace, damaged: self.damaged })

@@ -35,6 +35,7 @@ use super::live::{self, LeaveSignals, Live};
 use super::raw::Raw;
 use super::recording::Recording;
 use super::recover_failed::{self, Recovery};
+use super::terminal;
 use crate::cli::{self, Resume};
 use crate::exit::{self, Exit, NoMerge};
 
@@ -100,22 +101,25 @@ async fn all(control: &Control, options: &Resume) -> anyhow::Result<Exit> {
         match journal {
             Ok(journal) => origins.push(journal.record().origin.name.clone()),
             Err(error) => {
-                eprintln!("merge-ctl: {}", exit::words(&error.into()));
+                terminal::tell(&exit::words(&error.into()));
                 exits.push(Exit::Error);
             }
         }
     }
     if origins.is_empty() && exits.is_empty() {
-        say(&options.live, "There is nothing to resume: no merge was begun here and not finished.");
+        say(
+            &options.live,
+            "There is nothing to resume: no merge was begun here and not finished.",
+        )?;
         let merges = Host::read(control)?.merges().count();
         if merges > 0 {
-            say(&options.live, &format!("{merges} begun by others: see `merge-ctl status`."));
+            say(&options.live, &format!("{merges} begun by others: see `merge-ctl status`."))?;
         }
     }
     for origin in origins {
         let exit = go_on(origin, options).await;
         exits.push(exit.unwrap_or_else(|error| {
-            eprintln!("merge-ctl: {}", exit::words(&error));
+            terminal::tell(&exit::words(&error));
             exit::of(&error)
         }));
     }
@@ -124,10 +128,13 @@ async fn all(control: &Control, options: &Resume) -> anyhow::Result<Exit> {
 
 /// Says how it stands with a merge of which there is nothing to show. Where a program reads our
 /// output, that is not for it.
-fn say(options: &cli::Live, words: &str) {
+fn say(options: &cli::Live, words: &str) -> io::Result<()> {
     match options.output {
-        Some(cli::Output::Json) => eprintln!("merge-ctl: {words}"),
-        _ => println!("{words}"),
+        Some(cli::Output::Json) => {
+            terminal::tell(words);
+            Ok(())
+        }
+        _ => terminal::print(words),
     }
 }
 
@@ -159,7 +166,7 @@ fn at_activation(device: &Device, options: &cli::Live) -> anyhow::Result<Exit> {
          deactivate it (lvchange -an {shown}) once nobody uses it, and activate it again \
          (lvchange -ay {shown})."
     );
-    say(options, &words);
+    say(options, &words)?;
     Ok(Exit::StillMerging)
 }
 
@@ -169,7 +176,10 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<Exit> {
     let driver = match attach::turn(&control, &origin)? {
         Turn::Ours(driver) => driver,
         Turn::Theirs => {
-            eprintln!("merge-ctl: another merge-ctl drives the merge into {}", printable(&origin));
+            terminal::tell(&format!(
+                "another merge-ctl drives the merge into {}",
+                printable(&origin)
+            ));
             let host = Host::read(&control)?;
             let device = host.by_name(&origin).with_context(|| format!("{origin} is gone"))?;
             return attach(control, &host, device, &options.live, record_to(options)?).await;
@@ -179,7 +189,7 @@ async fn go_on(origin: String, options: &Resume) -> anyhow::Result<Exit> {
     let Some(journal) = Journal::of(&origin)? else { return Ok(Exit::Done) };
     match prepare(Raw::new(journal, driver), &control, options.yes)? {
         Ready::Over(words) => {
-            say(&options.live, &words);
+            say(&options.live, &words)?;
             Ok(Exit::Done)
         }
         Ready::Declined => Ok(declined()),
@@ -259,7 +269,7 @@ async fn activate(control: Control, volume: &VolumeName, options: &Resume) -> an
 }
 
 fn declined() -> Exit {
-    eprintln!("merge-ctl: nothing was changed");
+    terminal::tell("nothing was changed");
     Exit::Refused
 }
 
@@ -273,12 +283,11 @@ async fn shown(
         return Ok(declined());
     }
     let host = Host::read(&control)?;
-    match host.by_name(origin).filter(|device| device.merge().is_some()) {
-        Some(origin) => attach(control, &host, origin, &options.live, record_to(options)?).await,
-        None => {
-            eprintln!("merge-ctl: the merge into {} is done", printable(origin));
-            Ok(Exit::Done)
-        }
+    if let Some(origin) = host.by_name(origin).filter(|device| device.merge().is_some()) {
+        attach(control, &host, origin, &options.live, record_to(options)?).await
+    } else {
+        terminal::tell(&format!("the merge into {} is done", printable(origin)));
+        Ok(Exit::Done)
     }
 }
 
@@ -448,7 +457,7 @@ async fn show(
     let merge = Followed::new(&mut watch, place, options).finished_by(Box::new(driver));
     if merge.model.state == State::Gone && nothing_is_left(watch.control(), args, origin) {
         let origin = printable(&origin.label());
-        say(options, &format!("The merge into {origin} was finished by another."));
+        say(options, &format!("The merge into {origin} was finished by another."))?;
         return Ok(Exit::Done);
     }
     let face = Face::new_or_lines(output, options);

@@ -53,11 +53,7 @@ pub(crate) async fn run(options: &Start) -> anyhow::Result<ExitCode> {
 }
 
 async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode> {
-    let detached = options.detached.is_some();
-    let output = match options.live.output {
-        Some(Output::Tui) if detached || options.detach => Output::Plain,
-        _ => live::output(&options.live)?,
-    };
+    let output = output(options)?;
     let control = Control::open()?;
     elsewhere::refuse(&Host::read(&control)?, &options.snapshots)?;
     if let Some((host, origin)) = begun_by_another(&control, &options.snapshots)? {
@@ -67,10 +63,7 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
         Agreed::Here { read, lose_siblings } => (read, lose_siblings),
         Agreed::Over(exit) => return Ok(exit),
     };
-    let mut signals = LeaveSignals::listen()?;
-    if detached {
-        signals = signals.deaf_to_hangup();
-    }
+    let mut signals = signals(options)?;
     let mut parts = (control, Probe::attach(live::probe_options(&options.live)));
     let mut quiet = QuietWait::asked_for(&options.quiet, &options.live, output);
     let mut intents = Vec::new();
@@ -85,13 +78,7 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
         let host = plans::settled_host(&parts.0, &options.snapshots)?;
         let plans = match plans::gate(&parts.0, &host, &options.snapshots, lose_siblings) {
             Ok(plans) => plans,
-            // Another start may have taken the devices just now: what was refused is its doing then.
-            Err(error) => match begun_by_another(&parts.0, &options.snapshots)? {
-                Some((host, origin)) => {
-                    return onlook(parts.0, &host, &origin, options, teller).await;
-                }
-                None => return Err(error),
-            },
+            Err(refused) => return or_onlook(refused, parts.0, options, teller).await,
         };
         let mut watch = Watch::new(parts.0, parts.1);
         let ready = ready(&mut watch, &host, &plans, options)?;
@@ -99,12 +86,44 @@ async fn start(options: &Start, teller: &mut Teller) -> anyhow::Result<ExitCode>
             parts = watch.into_parts();
             continue;
         }
-        for note in plans.iter().flat_map(|plan| &plan.notes).filter(|note| !read.contains(*note)) {
-            terminal::tell(note);
-        }
+        tell_notes(&plans, &read);
         let recording = recording(options)?;
         let prepared = Prepared { watch, ready, intents, recording };
         return merge(options, output, &plans, prepared, signals, teller).await;
+    }
+}
+
+/// Nobody sees a dashboard that is detached.
+fn output(options: &Start) -> anyhow::Result<Output> {
+    match options.live.output {
+        Some(Output::Tui) if options.detached.is_some() || options.detach => Ok(Output::Plain),
+        _ => Ok(live::output(&options.live)?),
+    }
+}
+
+/// Whoever is detached has no terminal that could hang up.
+fn signals(options: &Start) -> io::Result<LeaveSignals> {
+    let signals = LeaveSignals::listen()?;
+    Ok(if options.detached.is_some() { signals.deaf_to_hangup() } else { signals })
+}
+
+/// Tells what was not read with the question.
+fn tell_notes(plans: &[Plan<'_>], read: &[String]) {
+    for note in plans.iter().flat_map(|plan| &plan.notes).filter(|note| !read.contains(*note)) {
+        terminal::tell(note);
+    }
+}
+
+/// Another start may have taken the devices just now: what was refused is its doing then.
+async fn or_onlook(
+    refused: anyhow::Error,
+    control: Control,
+    options: &Start,
+    teller: &mut Teller,
+) -> anyhow::Result<ExitCode> {
+    match begun_by_another(&control, &options.snapshots)? {
+        Some((host, origin)) => onlook(control, &host, &origin, options, teller).await,
+        None => Err(refused),
     }
 }
 
@@ -134,7 +153,7 @@ fn agree(control: &Control, options: &Start) -> anyhow::Result<Agreed> {
     let host = plans::settled_host(control, &options.snapshots)?;
     let plans = plans::gate(control, &host, &options.snapshots, lose_siblings)?;
     if asks && !plans::confirmed(&plans)? {
-        eprintln!("merge-ctl: nothing was changed");
+        terminal::tell("nothing was changed");
         return Ok(Agreed::Over(Exit::Refused.into()));
     }
     if detaches {
@@ -162,11 +181,11 @@ async fn until_quiet(
     match quiet.wait(control, probe, &plans, signals).await? {
         Waited::GoOn => Ok(None),
         Waited::Left => {
-            eprintln!("merge-ctl: nothing was changed");
+            terminal::tell("nothing was changed");
             Ok(Some(Exit::Refused))
         }
         Waited::GaveUp => {
-            eprintln!("merge-ctl: {}; nothing was changed", quiet.gave_up());
+            terminal::tell(&format!("{}; nothing was changed", quiet.gave_up()));
             Ok(Some(Exit::Timeout))
         }
     }
@@ -247,9 +266,9 @@ async fn onlook(
 ) -> anyhow::Result<ExitCode> {
     let origin = host.by_name(origin).with_context(|| format!("{origin} is gone"))?;
     let name = printable(&options.snapshots.join(", "));
-    eprintln!("merge-ctl: {name} is being merged already");
+    terminal::tell(&format!("{name} is being merged already"));
     if options.detach && options.detached.is_none() {
-        eprintln!("merge-ctl: to follow it: merge-ctl resume {}", argument(&origin.label()));
+        terminal::tell(&format!("to follow it: merge-ctl resume {}", argument(&origin.label())));
         return Ok(Exit::StillMerging.into());
     }
     teller.tell_last(News::Begun { status: 0, words: String::new() });
@@ -362,21 +381,21 @@ async fn begin_all(
 
 fn tell_scheduled(plan: &Plan<'_>, words: &str) {
     let origin = printable(&plan.origin.label());
-    eprintln!(
-        "merge-ctl: {origin} is in use, so LVM has recorded the merge and begins it at the next \
+    terminal::tell(&format!(
+        "{origin} is in use, so LVM has recorded the merge and begins it at the next \
          activation of {origin}. lvm2 says: {}",
         printable(words)
-    );
+    ));
 }
 
 /// Says of a beginning that did not go to its end what became of each.
 fn tell_fates(beginning: &Beginning) {
     if let Some(error) = &beginning.failure {
-        eprintln!("merge-ctl: {}", exit::words(error));
+        terminal::tell(&exit::words(error));
     }
     if beginning.failure.is_some() || !beginning.left_out.is_empty() {
         let begun: Vec<_> = beginning.begun.iter().map(Followed::name).collect();
-        eprintln!("merge-ctl: begun before, and going on: the merge into {}", begun.join(", "));
+        terminal::tell(&format!("begun before, and going on: the merge into {}", begun.join(", ")));
         tell_left_out(&beginning.left_out);
     }
 }
@@ -384,7 +403,7 @@ fn tell_fates(beginning: &Beginning) {
 /// Says which snapshots were not touched.
 fn tell_left_out(snapshots: &[String]) {
     if let Some(words) = not_begun(snapshots) {
-        eprintln!("merge-ctl: {words}");
+        terminal::tell(&words);
     }
 }
 

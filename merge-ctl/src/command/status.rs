@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::attach;
 use super::elsewhere::{self, Elsewhere};
+use super::terminal;
 use journals::{Begun, Told};
 
 /// Raised whenever a field changes its meaning or goes.
@@ -41,7 +42,10 @@ pub(crate) fn run(name: Option<&str>, json: bool) -> anyhow::Result<()> {
         .map(|journal| Told::new(journal, journal::driver::driver_of))
         .collect();
     let answer = answer(&host, &told, elsewhere::all(&host), name)?;
-    let text = if json { to_json(&answer)? } else { to_text(&answer) };
+    let text = match json {
+        true => to_json(&answer)?,
+        false => terminal::unfolded_for_stdout(&to_text(&answer)).into_owned(),
+    };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the answer")
 }

@@ -41,6 +41,8 @@ pub(crate) struct Subject {
     /// What device-mapper says of it; nothing for a file, and for a device that belongs to no
     /// snapshot.
     pub(crate) devices: Option<Devices>,
+    /// Whether it is a device that belongs to no snapshot: it may hold anything.
+    is_plain_device: bool,
 }
 
 /// A snapshot, or a merge, with the devices below it.
@@ -131,13 +133,19 @@ impl Subject {
     fn of_plain(host: &Host, given: &str, dev: DeviceNumber) -> anyhow::Result<Self> {
         let label = plain_label(given, host, dev);
         refuse_suspended(&label, dev)?;
-        Ok(Self { label, ..Self::of_path(&disk(dev)?.path)? })
+        Ok(Self { label, is_plain_device: true, ..Self::of_path(&disk(dev)?.path)? })
     }
 
     fn of_path(path: &Path) -> anyhow::Result<Self> {
         let source = AnySource::open(path)?;
         let origin_size = source.origin_size();
-        Ok(Self { label: harmless::path(path), source, origin_size, devices: None })
+        Ok(Self {
+            label: harmless::path(path),
+            source,
+            origin_size,
+            devices: None,
+            is_plain_device: false,
+        })
     }
 
     /// Of a snapshot's device, or a merging origin's, whose table has these arguments.
@@ -153,7 +161,8 @@ impl Subject {
         let devices = Devices::of(host, device, args)?;
         let label = devices.snapshot.clone().unwrap_or_else(|| device.label());
         let source = AnySource::open(&devices.cow.path)?;
-        Ok(Self { label, source, origin_size: Some(device.size()), devices: Some(devices) })
+        let origin_size = Some(device.size());
+        Ok(Self { label, source, origin_size, devices: Some(devices), is_plain_device: false })
     }
 
     fn status(&self) -> Option<&SnapshotStatus> {
@@ -178,7 +187,7 @@ impl Subject {
     ///
     /// # Errors
     /// [`Refusal`] where the snapshot is invalid: its exceptions may not be used; or as in
-    /// [`Self::refuse_suspended`]. [`merge_ctl::store::StoreError`] where there is no exception store, or it cannot be read.
+    /// [`Self::refuse_suspended`]. [`Usage`] for a device that is no snapshot's and begins with zeroes. [`merge_ctl::store::StoreError`] where there is no exception store, or it cannot be read.
     pub(crate) fn open(&self) -> anyhow::Result<Content<'_>> {
         if self.status() == Some(&SnapshotStatus::Invalid) {
             return Err(invalid(&self.label).into());
@@ -187,6 +196,8 @@ impl Subject {
         let opened = Store::open(&self.source, self.origin_size)
             .with_context(|| format!("cannot read the exceptions of {}", self.label))?;
         match opened {
+            // An origin whose merge is over looks like this too, if its own data begins with zeroes.
+            Opened::New if self.is_plain_device => Err(no_exceptions(&self.label).into()),
             Opened::New => Ok(Content::New),
             Opened::Usable(store) => {
                 Ok(Content::Store(store.with_metadata_in_use(self.metadata_in_use())))
@@ -273,6 +284,13 @@ fn not_found(path: &Path, error: &find::NotFound) -> String {
         Some(wrong) => format!("{wrong}; {error}\n{ACCEPTED}"),
         None => format!("{error}\n{ACCEPTED}"),
     }
+}
+
+fn no_exceptions(label: &str) -> Usage {
+    Usage(format!(
+        "{label} belongs to no snapshot, and there are no exceptions on it: it begins with zeroes.\n\
+         `merge-ctl status` lists the snapshots and merges of this host. {ACCEPTED}"
+    ))
 }
 
 fn transient(label: &str) -> Refusal {

@@ -1,6 +1,6 @@
 //! `merge-ctl throttle`: slow a merge down while it lasts, say what it does, and put the setting back.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use merge_ctl::sample::{Owner, ProbeTier};
 use merge_ctl::sampler::Watch as Sampling;
 use merge_ctl::throttle::lease::LeaseError;
 use merge_ctl::throttle::others::Others;
+use merge_ctl::throttle::throttler::Recent;
 use merge_ctl::throttle::{Doing, Goal, Holder, Place, Profile, Restored, Throttler};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -90,7 +91,7 @@ async fn throttle(
     can_see(&goal, &model)?;
     let throttler = Throttler::begin(goal, profile, &device.label())?;
     if let Some(left) = throttler.left_behind() {
-        eprintln!("merge-ctl: another throttler had died: {}", output::restored(left));
+        terminal::tell(&format!("another throttler had died: {}", output::restored(left)));
     }
     let patience = match device.owner() {
         Owner::Lvm => PATIENCE_WITH_LVM,
@@ -118,11 +119,11 @@ fn can_see(goal: &Goal, model: &Model) -> anyhow::Result<()> {
         ))
         .into()),
         ProbeTier::BlockOnly => {
-            eprintln!(
-                "merge-ctl: runs are not seen here, so writes that wait for one are not told from \
+            terminal::tell(&format!(
+                "runs are not seen here, so writes that wait for one are not told from \
                  others. Whether slowing down helps is found out by trying. {}",
                 probes.missing.join(" ")
-            );
+            ));
             Ok(())
         }
         _ => Ok(()),
@@ -200,7 +201,7 @@ impl AtWork {
     fn tell(&mut self, model: &Model, moment: Moment<'_>) -> io::Result<()> {
         let recent = match moment {
             Moment::Line => self.throttler.take_recent(),
-            _ => Default::default(),
+            _ => Recent::default(),
         };
         let report = Report {
             throttling: self.throttler.throttling(),
@@ -309,26 +310,26 @@ pub(crate) fn look_back(command: &Command) {
     let place = Place::of_this_host();
     match command {
         Command::Start(_) | Command::Resume(_) | Command::Finish(_) => match place.tidy() {
-            Ok(Some((lease, put_back))) => eprintln!(
-                "merge-ctl: process {} died while it throttled {}: {}",
+            Ok(Some((lease, put_back))) => terminal::tell(&format!(
+                "process {} died while it throttled {}: {}",
                 lease.holder.pid,
                 merge_ctl::human::printable(&lease.origin),
                 output::restored(put_back.into())
-            ),
+            )),
             Ok(None) => {}
-            Err(error) => eprintln!("merge-ctl: {error}"),
+            Err(error) => terminal::tell(&error.to_string()),
         },
         Command::Status(_) | Command::Monitor(_) | Command::Wait(_) => {
             // Who may not read it could not do anything about it either.
             let left = place.read().ok().flatten().filter(|lease| !lease.holder.is_alive());
             if let Some(lease) = left {
-                eprintln!(
-                    "merge-ctl: process {} died while it throttled {}; the throttle was {} % before: \
+                terminal::tell(&format!(
+                    "process {} died while it throttled {}; the throttle was {} % before: \
                      `merge-ctl throttle --reset` puts it back",
                     lease.holder.pid,
                     merge_ctl::human::printable(&lease.origin),
                     lease.previous_percent
-                );
+                ));
             }
         }
         _ => {}
@@ -360,8 +361,7 @@ impl Watch {
     pub(crate) fn act(&self) -> Result<(), LeaseError> {
         if let Some((_, put_back)) = self.place.end_for(&self.holder)? {
             let words = output::restored(put_back.into());
-            // The terminal may be gone with whoever died.
-            let _ = writeln!(io::stderr(), "merge-ctl: the throttler was killed: {words}");
+            terminal::tell(&format!("the throttler was killed: {words}"));
         }
         Ok(())
     }

@@ -443,7 +443,7 @@ impl Control {
     pub fn create(&self, name: &str, uuid: Option<&str>) -> Result<DeviceInfo, DmError> {
         let id = DeviceId::Name(name);
         let mut request = Request::of(Operation::Create, Command::DevCreate, id);
-        request.header.uuid = uuid.unwrap_or_default().to_owned();
+        uuid.unwrap_or_default().clone_into(&mut request.header.uuid);
         self.call(&request).map(DeviceInfo::from)
     }
 

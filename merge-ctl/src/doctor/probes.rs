@@ -58,11 +58,8 @@ fn privilege(facts: &Facts) -> Check {
 
 fn btf_kernel(facts: &Facts) -> Check {
     let code = Code::BtfKernel;
-    let survey = match &facts.probes {
-        None => {
-            return Check::unknown(code, "Whether the kernel tells its types was not looked at.");
-        }
-        Some(survey) => survey,
+    let Some(survey) = &facts.probes else {
+        return Check::unknown(code, "Whether the kernel tells its types was not looked at.");
     };
     let newer = "Get a newer merge-ctl: this kernel has other types than those it knows.";
     match &survey.types {

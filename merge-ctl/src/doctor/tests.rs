@@ -84,7 +84,9 @@ pub(crate) fn without_root() -> Facts {
     let probes = facts.probes.as_mut().unwrap();
     probes.addresses = Addresses::Hidden;
     probes.object = None;
-    probes.trials.iter_mut().for_each(|trial| trial.outcome = Outcome::NotTried);
+    for trial in &mut probes.trials {
+        trial.outcome = Outcome::NotTried;
+    }
     facts
 }
 

@@ -19,7 +19,7 @@
 mod aside;
 
 use super::executor::{Seen, Step};
-use super::journal::{Phase, Record, SnapshotRecord};
+use super::journal::{Phase, Record};
 use super::preflight::{Obstacle, Refusal};
 use crate::dm::{SnapshotArgs, SnapshotStatus, Table, Target};
 use crate::harmless::argument;

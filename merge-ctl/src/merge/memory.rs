@@ -3,7 +3,7 @@
 //! If our own pages, or those of a library, lay on the suspended device, reading one back would
 //! wait for a resume that only we can ask for.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use rustix::mm::{MlockAllFlags, mlockall, munlockall};
 
@@ -25,7 +25,8 @@ impl LockedMemory {
 impl Drop for LockedMemory {
     fn drop(&mut self) {
         if let Err(error) = munlockall() {
-            eprintln!("merge-ctl: memory stays locked: {error}");
+            // Whoever read it may be gone, and a panic here could come between two steps of a merge.
+            _ = writeln!(io::stderr(), "merge-ctl: memory stays locked: {error}");
         }
     }
 }

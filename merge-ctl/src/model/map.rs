@@ -176,7 +176,9 @@ mod tests {
         let picture = StorePicture { read_ns: 50, cells: vec![9], ..StorePicture::default() };
         let mut map = map(10, 2);
         let seen = [run(0, 40), run(4, 60)];
-        seen.iter().for_each(|run| map.merged(run));
+        for run in &seen {
+            map.merged(run);
+        }
         map.take_store(&picture, &seen.into());
         assert_eq!(map.cells[0], MapCell { merged: 8, merging: 0, to_do: Some(5) });
         assert_eq!(map.cells[1].to_do, Some(0), "the store holds nothing there");

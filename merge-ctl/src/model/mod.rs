@@ -164,6 +164,7 @@ impl Model {
     pub const MAP_CELLS: u64 = StorePicture::MAX_CELLS;
 
     /// The model at the first sample. What waits for `stall_after_ns` is a stall.
+    #[expect(clippy::too_many_lines, reason = "a line a field")]
     pub fn first(identity: MergeIdentity, sample: &Sample, stall_after_ns: u64) -> Self {
         let initial_bytes = progress::left_bytes(sample, &identity).unwrap_or(0);
         let start = Point { at_ns: sample.at_ns, ..Point::default() };

@@ -65,7 +65,7 @@ mod tests {
         }
         now += limit.wait(now);
         let rate = taken as f64 / (now - begun).as_secs_f64();
-        assert!((0.9 * 1048576.0..1.1 * 1048576.0).contains(&rate), "{rate}");
+        assert!((0.9 * 1_048_576.0..1.1 * 1_048_576.0).contains(&rate), "{rate}");
     }
 
     #[test]

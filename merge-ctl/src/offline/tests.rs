@@ -213,7 +213,7 @@ proptest! {
             _ => (exception.old_chunk * 8 + seed % 8, "origin"),
         };
         let bad_sector = Some((act, bad));
-        let fault = Fault { bad_sector, seed, ..Fault::default() };
+        let fault = Fault { seed, bad_sector, ..Fault::default() };
         let meter = Meter::default();
         let error = case.merge_by(workers, &Options::default(), &meter, &fault).unwrap_err();
         let OfflineError::Io { device: named, act: told, at, .. } = &error else { panic!("{error}") };
@@ -234,7 +234,7 @@ proptest! {
         let case = Case::of_chunks(count);
         let meter = std::sync::Arc::new(Meter::default());
         let stop_after = Some((after, std::sync::Arc::clone(&meter)));
-        let fault = Fault { stop_after, seed, ..Fault::default() };
+        let fault = Fault { seed, stop_after, ..Fault::default() };
         match case.merge_with(&options(Backend::Auto), &meter, &fault).unwrap() {
             Outcome::Stopped => {
                 prop_assert!(case.is_untouched());

@@ -133,12 +133,11 @@ fn serve(files: &Files, jobs: &Mutex<Receiver<Job>>, answer_to: &Sender<Answered
 impl Queue for Threads {
     fn begin(&mut self, token: usize, request: Request) -> io::Result<()> {
         let slot = &mut self.slots[request.slot];
-        match slot.buffer.take() {
-            Some(buffer) => self.send(Job { token, request, buffer }),
-            None => {
-                slot.waiting.push_back((token, request));
-                Ok(())
-            }
+        if let Some(buffer) = slot.buffer.take() {
+            self.send(Job { token, request, buffer })
+        } else {
+            slot.waiting.push_back((token, request));
+            Ok(())
         }
     }
 

@@ -10,6 +10,7 @@
 //!
 //! Only what Linux 5.10 has is used. Where buffers cannot be registered, for want of memory that may
 //! be locked, requests name plain memory.
+#![expect(unsafe_code, reason = "the kernel writes into memory that it is told of")]
 
 use std::ffi::c_void;
 use std::io;

@@ -12,6 +12,9 @@ use crate::model::causes::{self, Figure, Finding, Value};
 use crate::model::{Cause, DiskPair, DiskUse, Model, OpUse};
 use crate::sample::Phase;
 
+/// Where packages have the documentation.
+const DOCS: &str = "/usr/share/doc/merge-ctl";
+
 /// All that is explained.
 #[derive(Clone, Debug)]
 pub struct Explained<'a> {
@@ -58,6 +61,9 @@ pub fn text(explained: &Explained<'_>) -> String {
     let advice = findings.first().map_or(&[][..], |finding| &finding.advice);
     section(&mut text, "What can be done", advice.iter().cloned(), true);
     section(&mut text, "Not seen here", explained.missing.iter().cloned(), false);
+    if let Some(finding) = findings.first() {
+        line(&mut text, &format!("\nMore: {} (packages: below {DOCS})", finding.cause.page()));
+    }
     text.trim_end().to_owned()
 }
 
@@ -227,6 +233,7 @@ struct Object<'a> {
 #[derive(Serialize)]
 struct FindingObject<'a> {
     cause: &'static str,
+    page: String,
     share: Option<f64>,
     sentence: &'a str,
     #[serde(serialize_with = "by_name")]
@@ -242,6 +249,7 @@ impl<'a> From<&'a Finding> for FindingObject<'a> {
     fn from(finding: &'a Finding) -> Self {
         Self {
             cause: finding.cause.code(),
+            page: finding.cause.page(),
             share: finding.share,
             sentence: &finding.sentence,
             figures: &finding.figures,

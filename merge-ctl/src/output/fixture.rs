@@ -1,20 +1,23 @@
 //! Models made by hand, for the tests of what is shown: believable ones, and one of nasty values.
 
+mod nasty;
+mod offline;
+
+pub(crate) use nasty::nasty;
+pub(crate) use offline::*;
+
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
-use std::time::Duration;
 
 use crate::cost::TimeRange;
 use crate::model::{
-    Ahead, Announcement, DiskPair, DiskTimes, DiskUse, Latencies, Latency, MapCell, Model, Offline,
+    Ahead, Announcement, DiskPair, DiskTimes, DiskUse, Latencies, Latency, MapCell, Memory, Model,
     OpUse, OriginMap, PhaseTime, Phases, Progress, Rate, Relation, RunCount, RunSizeBucket,
     RunSizes, Stall, StallCause, State, Totals, Upcoming, UpcomingRun, Write, Writer, Writes,
     causes,
 };
-use crate::offline::meter::{Reading, Stage};
 use crate::sample::{
-    CurrentRun, Dropped, End, Fault, KernelInFlight, MergeIdentity, OfflineEnd, OfflineFacts,
-    OfflineFault, OfflineTerms, Owner, Phase, ProbeReport, ProbeTier, Run, ToldBy,
+    CurrentRun, Dropped, End, Fault, KernelInFlight, MergeIdentity, Owner, Phase, ProbeReport,
+    ProbeTier, Run, ToldBy,
 };
 use crate::units::{ChunkSize, DeviceNumber, Sectors};
 
@@ -128,6 +131,66 @@ fn disks() -> DiskTimes {
     DiskTimes { last_minute: pair, since_start: pair }
 }
 
+fn rate() -> Rate {
+    let history =
+        (0..300_i32).map(|i| 4e7 + 2.5e7 * f64::from(i).mul_add(0.13, 0.0).sin()).collect();
+    Rate {
+        bytes_per_s: 40_055_603.2,
+        step_bytes_per_s: Some(39e6),
+        runs_per_s: Some(41.2),
+        history,
+    }
+}
+
+fn phases() -> Phases {
+    Phases {
+        last_minute: PhaseTime {
+            ns: [1_800, 0, 18_600, 16_800, 7_200, 15_000].map(|ms| ms * MS),
+            between_ns: 600 * MS,
+        },
+        since_start: PhaseTime {
+            ns: [5_700, 200, 24_000, 76_000, 36_000, 48_000].map(|ms| ms * MS),
+            between_ns: 2_100 * MS,
+        },
+        last_minute_runs: RunCount { runs: 2_460, chunks: 31_980 },
+        finished: PhaseTime::default(),
+    }
+}
+
+fn current() -> CurrentRun {
+    CurrentRun {
+        old_chunk: 88_120,
+        new_chunk: 70_031,
+        chunks: 256,
+        phase: Phase::Copy,
+        started_ns: NOW_NS - 120 * MS,
+        phase_started_ns: NOW_NS - 84 * MS,
+        phase_ns: [2 * MS, 0, 34 * MS, 0, 0, 0],
+    }
+}
+
+/// A stall that is over.
+fn drained() -> Stall {
+    Stall {
+        started_ns: NOW_NS - 90_000 * MS,
+        started_unix_s: 1_793_875_237,
+        ended_ns: Some(NOW_NS - 86_900 * MS),
+        cause: StallCause::Phase(Phase::Drain),
+        detail: "fio[4411]: 64 writes in the run, the oldest 3.0 s".to_owned(),
+    }
+}
+
+fn latencies() -> Latencies {
+    Latencies {
+        writes_now: latency(6_020, 1_204.0, 2, 812, 3_100),
+        reads_now: latency(500, 100.0, 1, 9, 20),
+        writes: latency(231_168, 1_204.0, 2, 640, 3_100),
+        reads: latency(19_200, 100.0, 1, 9, 41),
+        write_counts: Vec::new(),
+        write_ns: 0,
+    }
+}
+
 /// With the findings that the model would have.
 fn explained(model: Model) -> Model {
     Model { findings: causes::of(&model), ..model }
@@ -136,8 +199,6 @@ fn explained(model: Model) -> Model {
 /// A merge that goes well, with everything seen.
 pub(crate) fn merging() -> Model {
     let initial_bytes = 12 << 30;
-    let history =
-        (0..300_i32).map(|i| 4e7 + 2.5e7 * f64::from(i).mul_add(0.13, 0.0).sin()).collect();
     explained(Model {
         identity: identity(),
         now_ns: NOW_NS,
@@ -147,12 +208,7 @@ pub(crate) fn merging() -> Model {
         end: None,
         progress: Progress { initial_bytes, left_bytes: initial_bytes * 386 / 1000 },
         fill: None,
-        rate: Rate {
-            bytes_per_s: 40_055_603.2,
-            step_bytes_per_s: Some(39e6),
-            runs_per_s: Some(41.2),
-            history,
-        },
+        rate: rate(),
         left: Some(TimeRange { low_s: 110.0, high_s: 160.0 }),
         ahead: Some(Ahead {
             initial_runs: 12_322,
@@ -161,49 +217,16 @@ pub(crate) fn merging() -> Model {
             largest_run_chunks: 256,
         }),
         store_unread: None,
-        phases: Phases {
-            last_minute: PhaseTime {
-                ns: [1_800, 0, 18_600, 16_800, 7_200, 15_000].map(|ms| ms * MS),
-                between_ns: 600 * MS,
-            },
-            since_start: PhaseTime {
-                ns: [5_700, 200, 24_000, 76_000, 36_000, 48_000].map(|ms| ms * MS),
-                between_ns: 2_100 * MS,
-            },
-            last_minute_runs: RunCount { runs: 2_460, chunks: 31_980 },
-            finished: PhaseTime::default(),
-        },
+        phases: phases(),
         sizes: sizes(),
         recent_runs: recent_runs(),
-        current: Some(CurrentRun {
-            old_chunk: 88_120,
-            new_chunk: 70_031,
-            chunks: 256,
-            phase: Phase::Copy,
-            started_ns: NOW_NS - 120 * MS,
-            phase_started_ns: NOW_NS - 84 * MS,
-            phase_ns: [2 * MS, 0, 34 * MS, 0, 0, 0],
-        }),
-        stalls: [Stall {
-            started_ns: NOW_NS - 90_000 * MS,
-            started_unix_s: 1_793_875_237,
-            ended_ns: Some(NOW_NS - 86_900 * MS),
-            cause: StallCause::Phase(Phase::Drain),
-            detail: "fio[4411]: 64 writes in the run, the oldest 3.0 s".to_owned(),
-        }]
-        .into(),
+        current: Some(current()),
+        stalls: [drained()].into(),
         stall_counts: Vec::new(),
         upcoming: None,
         announcement: None,
         writes: Some(writes()),
-        latency: Some(Latencies {
-            writes_now: latency(6_020, 1_204.0, 2, 812, 3_100),
-            reads_now: latency(500, 100.0, 1, 9, 20),
-            writes: latency(231_168, 1_204.0, 2, 640, 3_100),
-            reads: latency(19_200, 100.0, 1, 9, 41),
-            write_counts: Vec::new(),
-            write_ns: 0,
-        }),
+        latency: Some(latencies()),
         map: map(),
         disks: Some(disks()),
         awaited: vec![Writer { comm: "fio".to_owned(), pid: 4411, writes: 64 }],
@@ -213,7 +236,7 @@ pub(crate) fn merging() -> Model {
         throttling: None,
         dropped: Dropped::default(),
         offline: None,
-        memory: Default::default(),
+        memory: Memory::default(),
     })
 }
 
@@ -383,102 +406,6 @@ pub(crate) fn no_module_btf() -> Model {
     explained(model)
 }
 
-/// Values at and beyond their ends.
-pub(crate) fn nasty() -> Model {
-    let mut model = stalled();
-    model.identity.origin_label = "a/very-long-name\u{1b}[2J-漢字-".repeat(9);
-    model.identity.snapshot_label = Some("x".repeat(300));
-    model.identity.probes.tier = ProbeTier::NoModuleBtf;
-    model.identity.probes.missing = vec!["m".repeat(500), String::new()];
-    model.progress = Progress { initial_bytes: u64::MAX, left_bytes: 0 };
-    model.elapsed_ns = u64::MAX;
-    model.rate = Rate {
-        step_bytes_per_s: Some(f64::NAN),
-        bytes_per_s: f64::NAN,
-        runs_per_s: Some(f64::INFINITY),
-        history: [f64::NAN, f64::INFINITY, -1.0, 0.0, f64::MAX].into(),
-    };
-    model.left = Some(TimeRange { low_s: f64::NEG_INFINITY, high_s: f64::MAX });
-    let most = u64::MAX;
-    model.ahead =
-        Some(Ahead { initial_runs: most, runs: most, chunks: most, largest_run_chunks: most });
-    model.phases.last_minute = PhaseTime { ns: [0, 0, 0, 0, 0, u64::MAX], between_ns: 0 };
-    model.sizes.buckets = vec![RunSizeBucket { runs: u64::MAX, chunks: 0, ns: u64::MAX / 99 }; 99];
-    model.current = Some(CurrentRun {
-        old_chunk: u64::MAX,
-        new_chunk: u64::MAX,
-        chunks: u32::MAX,
-        phase: Phase::Siblings,
-        started_ns: u64::MAX,
-        phase_started_ns: u64::MAX,
-        phase_ns: [u64::MAX; 6],
-    });
-    let write = Write {
-        sector: u64::MAX,
-        bytes: u32::MAX,
-        age_ns: u64::MAX,
-        pid: u32::MAX,
-        comm: "\u{7}\n\u{1b}evil".to_owned(),
-        relation: Relation::Awaited,
-    };
-    let count = u64::MAX;
-    model.writes = Some(Writes {
-        in_flight: count,
-        held: count,
-        awaited: count,
-        soon: count,
-        counts_differ: true,
-        kernel: Some(KernelInFlight { reads: count, writes: 0 }),
-        listed: vec![write; 40],
-    });
-    let worst = Latency {
-        count,
-        per_s: f64::NAN,
-        bytes_per_s: f64::INFINITY,
-        p50_ns: count,
-        p99_ns: count,
-        max_ns: count,
-    };
-    model.latency = Some(Latencies {
-        writes_now: worst,
-        reads_now: worst,
-        writes: worst,
-        reads: worst,
-        write_counts: Vec::new(),
-        write_ns: most,
-    });
-    let worst_run = UpcomingRun {
-        run: crate::store::Run { old_chunk: most, new_chunk: most, chunks: u32::MAX },
-        begins_in_ns: Some(most),
-        lasts_ns: Some(most),
-        writes: most,
-        writers: vec![Writer { comm: "\u{1b}[2Jx".repeat(40), pid: u32::MAX, writes: most }; 4],
-    };
-    model.announcement = Some(Announcement { coming: worst_run.clone(), runs: most });
-    model.upcoming = Some(Upcoming { runs: vec![worst_run; 64] });
-    model.stalls.push_back(Stall {
-        started_ns: u64::MAX,
-        started_unix_s: u64::MAX,
-        ended_ns: Some(0),
-        cause: StallCause::NoProgress,
-        detail: "d".repeat(400),
-    });
-    model.map = OriginMap {
-        chunks_per_cell: 0,
-        cells: vec![MapCell { merged: u32::MAX, merging: u32::MAX, to_do: Some(u32::MAX) }; 3],
-        read_ns: 0,
-    };
-    model.throttle_percent = Some(u32::MAX);
-    model.dropped =
-        Dropped { runs: count, in_flight: count, merges: count, half_seen: count, missed: count };
-    let mut model = explained(model);
-    for finding in &mut model.findings {
-        finding.sentence = "word ".repeat(200);
-        finding.advice = vec!["word ".repeat(200)];
-    }
-    model
-}
-
 /// Nothing at all is there yet.
 pub(crate) fn empty() -> Model {
     let mut model = no_probes();
@@ -489,136 +416,5 @@ pub(crate) fn empty() -> Model {
     model.map = OriginMap::default();
     model.state = State::Unknown;
     model.throttle_percent = None;
-    explained(model)
-}
-
-/// An offline merge of a logical volume with everything asked for, in the midst of its copying.
-pub(crate) fn offline() -> Model {
-    let terms = OfflineTerms {
-        images: false,
-        scheduled: false,
-        verify: true,
-        bandwidth_bytes: None,
-        requests: 64,
-        memory_bytes: 256 << 20,
-    };
-    offline_at(terms, &facts(Stage::Copying, [1_400, 31_900, 0, 0, 0]))
-}
-
-/// The same on images, as fast as it is let.
-pub(crate) fn offline_limited() -> Model {
-    let terms = OfflineTerms {
-        images: true,
-        scheduled: false,
-        verify: false,
-        bandwidth_bytes: NonZeroU64::new(100 << 20),
-        requests: 64,
-        memory_bytes: 256 << 20,
-    };
-    let mut model = offline_at(terms, &facts(Stage::Copying, [1_400, 75_000, 0, 0, 0]));
-    model.rate.bytes_per_s = 104_600_000.0;
-    model.identity.owner = Owner::DeviceMapper;
-    (model.identity.origin_label, model.identity.snapshot_label) = ("/srv/origin.img".into(), None);
-    model.identity.cow_label = "/srv/cow.img".into();
-    explained(model)
-}
-
-/// Somebody has pressed `q`.
-pub(crate) fn offline_stopping() -> Model {
-    let model = offline();
-    changed(model, |offline| offline.stopping = true)
-}
-
-/// It has stopped.
-pub(crate) fn offline_stopped() -> Model {
-    let mut model = offline_limited();
-    model.state = State::Stopped;
-    model.progress.left_bytes = model.progress.initial_bytes;
-    changed(model, |offline| offline.end = Some(OfflineEnd::Stopped))
-}
-
-/// The origin's device has failed.
-pub(crate) fn offline_failed() -> Model {
-    let mut model = offline();
-    model.state = State::Failed;
-    model.progress.left_bytes = model.progress.initial_bytes;
-    changed(model, |offline| {
-        offline.end = Some(OfflineEnd::Failed(OfflineFault {
-            code: "copy-write-origin".to_owned(),
-            words: "vg/data could not be written at sector 704960: Input/output error".to_owned(),
-            device: Some("vg/data".to_owned()),
-            sector: Some(704_960),
-            errno: -5,
-        }));
-    })
-}
-
-/// All is merged and given back.
-pub(crate) fn offline_finished() -> Model {
-    let mut facts = facts(Stage::Done, [1_400, 36_100, 19_800, 2_300, 700]);
-    facts.end = Some(OfflineEnd::Finished);
-    facts.reading.copied_bytes = facts.reading.total_bytes;
-    facts.reading.verified_bytes = facts.reading.total_bytes;
-    facts.reading.cleared_exceptions = facts.reading.exceptions;
-    let terms =
-        OfflineTerms { verify: true, requests: 64, memory_bytes: 256 << 20, ..Default::default() };
-    let mut model = offline_at(terms, &facts);
-    model.state = State::Finished;
-    model.elapsed_ns = 60_400 * MS;
-    model.progress.left_bytes = 0;
-    model.left = None;
-    explained(model)
-}
-
-/// All of them.
-pub(crate) fn offline_all() -> [Model; 6] {
-    [
-        offline(),
-        offline_limited(),
-        offline_stopping(),
-        offline_stopped(),
-        offline_failed(),
-        offline_finished(),
-    ]
-}
-
-fn facts(stage: Stage, times_ms: [u64; 5]) -> OfflineFacts {
-    let total_bytes = 12 << 30;
-    let copied_bytes = total_bytes * 614 / 1000;
-    let reading = Reading {
-        stage,
-        exceptions: total_bytes / 4096,
-        total_bytes,
-        copied_bytes,
-        frontier_bytes: 61 << 30,
-        walked_exceptions: total_bytes / 4096,
-        requests_under_way: if stage == Stage::Done { 0 } else { 23 },
-        bytes_under_way: if stage == Stage::Done { 0 } else { 5 << 20 },
-        times: times_ms.map(Duration::from_millis),
-        ..Reading::default()
-    };
-    OfflineFacts { reading, ..OfflineFacts::default() }
-}
-
-/// A model of these facts, with what the kernel would tell left out.
-fn offline_at(terms: OfflineTerms, facts: &OfflineFacts) -> Model {
-    let mut model = block_only();
-    model.identity.offline = Some(terms);
-    model.identity.probes = ProbeReport { tier: ProbeTier::None, missing: Vec::new() };
-    model.elapsed_ns = 33_300 * MS;
-    model.rate.bytes_per_s = 248_400_000.0;
-    model.left = Some(TimeRange { low_s: 24.0, high_s: 41.0 });
-    (model.ahead, model.writes, model.latency) = (None, None, None);
-    (model.disks, model.throttle_percent) = (None, None);
-    model.awaited.clear();
-    model.offline = Some(Offline::of(facts));
-    model.map.reach(facts.reading.frontier_bytes / 4096);
-    explained(model)
-}
-
-fn changed(mut model: Model, change: impl FnOnce(&mut Offline)) -> Model {
-    if let Some(offline) = &mut model.offline {
-        change(offline);
-    }
     explained(model)
 }

@@ -337,6 +337,7 @@ impl LatencyNow {
 }
 
 /// The merge at this instant.
+#[expect(clippy::too_many_lines, reason = "a line a field")]
 pub fn progress(model: &Model) -> String {
     let writes = model.writes.as_ref();
     let of_writes = |figure: fn(&Writes) -> u64| writes.map(figure);

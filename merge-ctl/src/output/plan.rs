@@ -70,7 +70,9 @@ impl Page<'_> {
 
     fn prose_section(&mut self, title: &str, paragraphs: &[String]) {
         self.section(title, &[]);
-        paragraphs.iter().for_each(|paragraph| self.prose(paragraph));
+        for paragraph in paragraphs {
+            self.prose(paragraph);
+        }
     }
 
     fn prose(&mut self, paragraph: &str) {

@@ -86,12 +86,15 @@ struct Of<'a> {
     writes: u64,
 }
 
+impl<'a> From<&'a Writer> for Of<'a> {
+    fn from(writer: &'a Writer) -> Self {
+        Self { pid: writer.pid, comm: &writer.comm, writes: writer.writes }
+    }
+}
+
 /// The same as an object of the JSON stream.
 pub fn json(now: &WaitingFor<'_>) -> String {
     let Waiting { looks, busy, in_first_run, in_flight, writers, left_ns } = now.waiting;
-    fn of(writer: &Writer) -> Of<'_> {
-        Of { pid: writer.pid, comm: &writer.comm, writes: writer.writes }
-    }
     let line = Line {
         schema: super::json::SCHEMA,
         kind: "waiting",
@@ -104,7 +107,7 @@ pub fn json(now: &WaitingFor<'_>) -> String {
         busy_looks: *busy,
         first_run_looks: *in_first_run,
         writes_in_flight: *in_flight,
-        writers: writers.iter().map(of).collect(),
+        writers: writers.iter().map(Of::from).collect(),
         first_run: match now.first_run {
             FirstRun::Is(run) => Some(run),
             FirstRun::Unknown | FirstRun::Nothing => None,

@@ -233,7 +233,7 @@ fn high(cow: &DeviceCost, real: &DeviceCost) -> Costs {
 /// The middle of a range, in whole nanoseconds.
 pub(crate) fn middle_ns(range: &TimeRange) -> u64 {
     // A float beyond u64 saturates.
-    ((range.low_s + range.high_s) / 2.0 * 1e9) as u64
+    (f64::midpoint(range.low_s, range.high_s) * 1e9) as u64
 }
 
 /// Work at a chunk size that is not the store's.

@@ -23,7 +23,9 @@ impl Extents {
     /// Counts chunks that were not there yet.
     pub fn add_all(&mut self, chunks: &[u64]) {
         self.with_successors.touch(chunks.iter().copied());
-        chunks.iter().for_each(|chunk| self.add(*chunk));
+        for chunk in chunks {
+            self.add(*chunk);
+        }
     }
 
     /// Counts a chunk that was not there yet.

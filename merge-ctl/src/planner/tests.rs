@@ -86,7 +86,7 @@ fn the_plan_counts_what_the_run_list_holds() {
 fn a_sibling_is_read_and_where_it_cannot_be_there_are_bounds() {
     let merged = store(&[1, 2, 3, 50]);
     let exact = sibling(Some(store(&[2, 9])), 4, 7);
-    let mut damaged = store(&[2, 9]).into_damaged();
+    let mut damaged = damaged();
     damaged.fill = exact.fill;
     let planned = plan(&merged, request(vec![exact, damaged])).unwrap();
     let [exact, damaged] = &planned.plan.siblings[..] else { panic!("two") };
@@ -97,24 +97,18 @@ fn a_sibling_is_read_and_where_it_cannot_be_there_are_bounds() {
     assert!(waiting.high_s > alone.high_s && waiting.low_s == alone.low_s);
 }
 
-impl Store<MemorySource> {
-    /// A sibling whose second entry points into its own metadata.
-    fn into_damaged(self) -> Sibling<MemorySource> {
-        let mut bytes = vec![0; self.source_bytes()];
-        for (field, value) in [MAGIC, 1, 1, 1].into_iter().enumerate() {
-            bytes[field * 4..][..4].copy_from_slice(&value.to_le_bytes());
-        }
-        for (index, number) in [2_u64, 2, 9, 1].into_iter().enumerate() {
-            bytes[512 + index * 8..][..8].copy_from_slice(&number.to_le_bytes());
-        }
-        let opened = Store::open(MemorySource::new(bytes), None).unwrap();
-        let Opened::Usable(store) = opened else { panic!("not usable") };
-        sibling(Some(store), 0, 0)
+/// A sibling whose second entry points into its own metadata.
+fn damaged() -> Sibling<MemorySource> {
+    let mut bytes = vec![0; 64 * 512];
+    for (field, value) in [MAGIC, 1, 1, 1].into_iter().enumerate() {
+        bytes[field * 4..][..4].copy_from_slice(&value.to_le_bytes());
     }
-
-    fn source_bytes(&self) -> usize {
-        64 * 512
+    for (index, number) in [2_u64, 2, 9, 1].into_iter().enumerate() {
+        bytes[512 + index * 8..][..8].copy_from_slice(&number.to_le_bytes());
     }
+    let opened = Store::open(MemorySource::new(bytes), None).unwrap();
+    let Opened::Usable(store) = opened else { panic!("not usable") };
+    sibling(Some(store), 0, 0)
 }
 
 #[test]

@@ -205,18 +205,15 @@ impl Recorder {
         let left = deadline.saturating_duration_since(Instant::now());
         let ended = self.ended.take().or_else(|| self.written.recv_timeout(left).ok());
         let mut lost = self.lost_in_all;
-        match ended {
-            Some(Written { bytes, samples, shortened, error }) => {
-                lost.shortened += shortened;
-                Ended { bytes, samples, lost, error }
-            }
-            None => {
-                let error = io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the disk has not answered for 5 s; the last seconds are missing",
-                );
-                Ended { bytes: 0, samples: 0, lost, error: Some(error) }
-            }
+        if let Some(Written { bytes, samples, shortened, error }) = ended {
+            lost.shortened += shortened;
+            Ended { bytes, samples, lost, error }
+        } else {
+            let error = io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the disk has not answered for 5 s; the last seconds are missing",
+            );
+            Ended { bytes: 0, samples: 0, lost, error: Some(error) }
         }
     }
 
@@ -237,7 +234,7 @@ impl Recorder {
     }
 
     /// Hands a record to the thread, which may have ended: then nothing is to be done about it.
-    fn try_send(&mut self, record: Record) -> Result<(), Record> {
+    fn try_send(&self, record: Record) -> Result<(), Record> {
         match self.records.try_send(Message::Record(record)) {
             Err(TrySendError::Full(Message::Record(record))) => Err(record),
             _ => Ok(()),

@@ -20,7 +20,9 @@ const NO_RUN: Run =
 pub(super) fn put_runs(bytes: &mut Vec<u8>, last: Option<&Run>, runs: &[Run]) {
     numbers::put(bytes, runs.len() as u64);
     let pairs = || last.or(Some(&NO_RUN)).into_iter().chain(runs).zip(runs);
-    runs.iter().for_each(|run| numbers::put(bytes, run.chunks.into()));
+    for run in runs {
+        numbers::put(bytes, run.chunks.into());
+    }
     for (before, run) in pairs() {
         numbers::put_change(bytes, next_below(before.new_chunk, run.chunks), run.new_chunk);
     }
@@ -34,7 +36,9 @@ pub(super) fn put_runs(bytes: &mut Vec<u8>, last: Option<&Run>, runs: &[Run]) {
         numbers::put_change(bytes, end_of(run.started_ns, &run.phase_ns), run.finished_ns);
     }
     for phase in 0..NO_RUN.phase_ns.len() {
-        runs.iter().for_each(|run| numbers::put(bytes, run.phase_ns[phase]));
+        for run in runs {
+            numbers::put(bytes, run.phase_ns[phase]);
+        }
     }
 }
 
@@ -111,8 +115,12 @@ pub(super) fn put_writes(bytes: &mut Vec<u8>, before: &[InFlightWrite], writes: 
         numbers::put(bytes, name.len() as u64);
         bytes.extend_from_slice(name.as_bytes());
     }
-    writer_of.into_iter().for_each(|writer| numbers::put(bytes, writer as u64));
-    new.iter().for_each(|write| numbers::put(bytes, write.bytes.into()));
+    for writer in writer_of {
+        numbers::put(bytes, writer as u64);
+    }
+    for write in &new {
+        numbers::put(bytes, write.bytes.into());
+    }
     let (mut queued_ns, mut sector) = (0, 0);
     for write in &new {
         numbers::put_change(bytes, queued_ns, write.queued_ns);

@@ -134,6 +134,32 @@ impl Busy {
         Run { old_chunk, new_chunk, chunks, started_ns, finished_ns, phase_ns }
     }
 
+    fn complete_a_write(&mut self) {
+        let place = self.dice.below(self.writes.len().max(1) as u64) as usize;
+        self.writes.remove(place);
+        self.totals.completed += 1;
+        self.totals.bytes += 8192;
+        self.totals.latency_ns += 900 * MS + self.dice.below(400 * MS);
+        self.totals.latency[28 + self.dice.below(6) as usize] += 1;
+    }
+
+    /// As many as are listed at most.
+    fn queue_writes(&mut self) {
+        let mut queued_ns = self.at_ns - TICK_NS;
+        while self.writes.len() < IoSample::MAX_LISTED {
+            queued_ns += self.dice.below(2 * MS);
+            let writer = self.dice.below(4) as usize;
+            self.totals.queued += 1;
+            self.writes.push_back(InFlightWrite {
+                sector: self.dice.below(26_000_000) * 8,
+                bytes: if writer == 1 { 8192 } else { 4096 },
+                queued_ns,
+                pid: 800 + writer as u32,
+                comm: Self::WRITERS[writer].to_owned(),
+            });
+        }
+    }
+
     fn next(&mut self, churn: u64) -> Sample {
         self.at_ns += TICK_NS + self.dice.below(MS);
         let second = self.at_ns / 1_000_000_000 % 60;
@@ -149,27 +175,10 @@ impl Busy {
         }
         if !(20..30).contains(&second) {
             for _ in 0..churn {
-                let place = self.dice.below(self.writes.len().max(1) as u64) as usize;
-                self.writes.remove(place);
-                self.totals.completed += 1;
-                self.totals.bytes += 8192;
-                self.totals.latency_ns += 900 * MS + self.dice.below(400 * MS);
-                self.totals.latency[28 + self.dice.below(6) as usize] += 1;
+                self.complete_a_write();
             }
         }
-        let mut queued_ns = self.at_ns - TICK_NS;
-        while self.writes.len() < IoSample::MAX_LISTED {
-            queued_ns += self.dice.below(2 * MS);
-            let writer = self.dice.below(4) as usize;
-            self.totals.queued += 1;
-            self.writes.push_back(InFlightWrite {
-                sector: self.dice.below(26_000_000) * 8,
-                bytes: if writer == 1 { 8192 } else { 4096 },
-                queued_ns,
-                pid: 800 + writer as u32,
-                comm: Self::WRITERS[writer].to_owned(),
-            });
-        }
+        self.queue_writes();
         let left = Sectors(4_000_000_000 - sample.at_ns / 1_000_000);
         if let KernelView::Merging { allocated, .. } = &mut sample.kernel {
             *allocated = left;
@@ -332,6 +341,7 @@ fn many_groups_are_started_from_at_few_places() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of what goes in, and one of what comes out")]
 fn several_merges_and_what_was_told_come_back_in_their_order() {
     let (identity, samples) = real();
     let other = MergeIdentity { origin: "other".to_owned(), ..identity.clone() };

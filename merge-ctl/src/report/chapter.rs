@@ -198,11 +198,13 @@ pub(super) fn pairs(caption: &str, rows: Vec<(&'static str, String)>) -> Block {
 }
 
 fn throttle(of: Of<'_>) -> Option<(&'static str, String)> {
-    let (least, most) = (of.log.throttle.least()?, of.log.throttle.most()?);
-    let words = match (least, most) {
-        (100.0, 100.0) => "100 % (off)".to_owned(),
-        (least, most) if least == most => format!("{least:.0} %"),
-        (least, most) => format!("between {least:.0} % and {most:.0} %"),
+    let percent = |percent: f64| format!("{percent:.0} %");
+    let (least, most) =
+        (of.log.throttle.least().map(percent)?, of.log.throttle.most().map(percent)?);
+    let words = match (&*least, &*most) {
+        ("100 %", "100 %") => "100 % (off)".to_owned(),
+        (least, most) if least == most => least.to_owned(),
+        (least, most) => format!("between {least} and {most}"),
     };
     Some(("snapshot_copy_throttle", words))
 }

@@ -73,7 +73,9 @@ mod tests {
     fn the_ends_stay_whatever_is_joined() {
         let mut one = Extent::default();
         assert_eq!((one.count(), one.least(), one.mean()), (0, None, None));
-        [3.0, f64::NAN, 9.0].into_iter().for_each(|value| one.add(value));
+        for value in [3.0, f64::NAN, 9.0] {
+            one.add(value);
+        }
         let mut two = Extent::default();
         two.add(-3.0);
         two.join(one);

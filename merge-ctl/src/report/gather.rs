@@ -176,12 +176,11 @@ impl MergeLog {
             let shortest = self.stalls.iter().min_by_key(|(_, stall)| length(stall));
             let Some(key) = shortest.map(|(key, _)| *key) else { return };
             // The model shows it for a while longer: it must not be counted again.
-            if !model.stalls.iter().any(|stall| (stall.started_ns, stall.cause.name()) == key) {
-                self.stalls.remove(&key);
-                self.stalls_left_out += 1;
-            } else {
+            if model.stalls.iter().any(|stall| (stall.started_ns, stall.cause.name()) == key) {
                 return;
             }
+            self.stalls.remove(&key);
+            self.stalls_left_out += 1;
         }
     }
 

@@ -53,9 +53,13 @@ pub(super) fn write(document: &Document) -> String {
         }
         text.push('\n');
         let level = if several { "###" } else { "##" };
-        chapter.sections.iter().for_each(|part| section(&mut text, part, level));
+        for part in &chapter.sections {
+            section(&mut text, part, level);
+        }
     }
-    document.sections.iter().for_each(|part| section(&mut text, part, "##"));
+    for part in &document.sections {
+        section(&mut text, part, "##");
+    }
     for sentence in &document.colophon {
         let _ = writeln!(text, "{}\n", escape(sentence));
     }

@@ -104,13 +104,17 @@ impl Report {
                 Step::Began { tab, runs } => {
                     let log = MergeLog::new(&player.merges()[*tab].model, runs, format.room());
                     let mut slices = (format == Format::Trace).then(Slices::default);
-                    slices.iter_mut().for_each(|slices| slices.take(runs));
+                    if let Some(slices) = &mut slices {
+                        slices.take(runs);
+                    }
                     logs.push((log, slices));
                 }
                 Step::Advanced { tab, runs, .. } => {
                     if let Some((log, slices)) = logs.get_mut(*tab) {
                         log.take(&player.merges()[*tab].model, runs);
-                        slices.iter_mut().for_each(|slices| slices.take(runs));
+                        if let Some(slices) = slices {
+                            slices.take(runs);
+                        }
                     }
                 }
                 _ => {}
@@ -154,7 +158,9 @@ impl Report {
             2..=LARGE => Room { bins: 300, stalls: 200 },
             _ => Room { bins: 100, stalls: 50 },
         };
-        self.merges.iter_mut().for_each(|merge| merge.log.shrink(room));
+        for merge in &mut self.merges {
+            merge.log.shrink(room);
+        }
     }
 
     fn document(&self) -> Document {

@@ -105,7 +105,9 @@ impl Slices {
             .chunks(2)
             .map(|pair| {
                 let mut slice = pair[0].clone();
-                pair[1..].iter().for_each(|next| slice.join(next));
+                for next in &pair[1..] {
+                    slice.join(next);
+                }
                 slice
             })
             .collect();

@@ -157,7 +157,9 @@ mod tests {
 
     fn segments(placed: &[Placed], most: usize) -> Vec<Segment> {
         let mut segments = Segments::new(most);
-        placed.iter().for_each(|placed| segments.add(*placed));
+        for placed in placed {
+            segments.add(*placed);
+        }
         segments.into_merge_order()
     }
 
@@ -192,7 +194,9 @@ mod tests {
             let segments = segments(&placed, most);
             prop_assert!(segments.len() <= most);
             let mut list = RunList::default();
-            placed.iter().for_each(|placed| list.add(*placed));
+            for placed in &placed {
+                list.add(*placed);
+            }
             let mut runs = list.into_merge_order().into_iter();
             for segment in &segments {
                 let these: Vec<_> = runs.by_ref().take(segment.runs as usize).collect();

@@ -124,7 +124,7 @@ impl Running {
             self.plant.copy_share
         };
         // The kernel looks back over about a second, and ends a sleep at once where it may.
-        self.share = if wanted > self.share { wanted } else { (self.share + wanted) / 2.0 };
+        self.share = wanted.max(f64::midpoint(self.share, wanted));
         let speed = self.share / self.plant.copy_share;
         let mut writes = vec![0; LATENCY_BUCKETS];
         let runs = self.merge(speed, &mut writes);

@@ -30,16 +30,16 @@ pub(super) fn draw(
         super::lines(frame, last, vec![verdict::bottom(model, state, width)]);
     }
     let place = if has_tabs { String::new() } else { state.tabs.place() };
-    let mut lines = first(model, &place, width, &state.theme);
+    let mut lines = first(model, &place, width, state.theme);
     let left = rows.saturating_sub(lines.len());
-    lines.extend(rest(model, width, left, &state.theme));
+    lines.extend(rest(model, width, left, state.theme));
     lines.truncate(rows);
     let above = Rect { height: u16::try_from(rows).unwrap_or(area.height), ..area };
     super::lines(frame, above, lines);
 }
 
 /// What has to be there on the smallest screen: name, state, percent.
-fn first(model: &Model, place: &str, width: u16, theme: &Theme) -> Vec<Line<'static>> {
+fn first(model: &Model, place: &str, width: u16, theme: Theme) -> Vec<Line<'static>> {
     let percent = human::percent(plain::fraction(model));
     let word = offline::word(model);
     let name = cut(&format!("{place}{}", plain::title(&model.identity)), usize::from(width));
@@ -63,7 +63,7 @@ fn first(model: &Model, place: &str, width: u16, theme: &Theme) -> Vec<Line<'sta
 }
 
 /// What else there is, as far as the rows go.
-fn rest(model: &Model, width: u16, rows: usize, theme: &Theme) -> Vec<Line<'static>> {
+fn rest(model: &Model, width: u16, rows: usize, theme: Theme) -> Vec<Line<'static>> {
     let mut lines: Vec<Line> = Vec::new();
     let advice = advice::next(model);
     lines.extend(

@@ -89,7 +89,7 @@ impl Of {
 }
 
 /// Lies over the middle of the screen.
-pub(super) fn draw(frame: &mut Frame, screen: Rect, of: Of, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, screen: Rect, of: Of, theme: Theme) {
     let width = screen.width.min(WIDTH);
     let lines = lines(&of.words(), width.saturating_sub(4), theme);
     let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX).min(screen.height);
@@ -108,7 +108,7 @@ pub(super) fn draw(frame: &mut Frame, screen: Rect, of: Of, theme: &Theme) {
     super::lines(frame, area.inner(Margin { horizontal: 2, vertical: 1 }), lines);
 }
 
-fn lines(words: &[(&'static str, &'static str)], width: u16, theme: &Theme) -> Vec<Line<'static>> {
+fn lines(words: &[(&'static str, &'static str)], width: u16, theme: Theme) -> Vec<Line<'static>> {
     let room = width.saturating_sub(COLUMNS);
     let mut lines = Vec::new();
     for &(word, meaning) in words {

@@ -26,7 +26,7 @@ pub(super) enum Known {
     Unknown,
 }
 
-pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let room = super::region(frame, area, title(model, area.width, theme), theme);
     let (columns, rows) = (usize::from(room.width), usize::from(room.height));
     let cells = fold(&model.map.cells, columns * rows);
@@ -35,7 +35,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
 }
 
 /// The legend: only what the map can show here, and where it cannot, why.
-fn title(model: &Model, columns: u16, theme: &Theme) -> Line<'static> {
+fn title(model: &Model, columns: u16, theme: Theme) -> Line<'static> {
     let store_read = model.map.cells.iter().any(|cell| cell.to_do.is_some());
     let mut spans = vec![Span::styled(" origin ", theme.title())];
     let mut entries = vec![(Known::Merged, "merged"), (Known::Now, "now")];
@@ -69,7 +69,7 @@ fn remark(model: &Model, room: usize) -> Option<String> {
 }
 
 /// Neighbours of one kind in one span.
-fn spans(row: &[Known], theme: &Theme) -> Vec<Span<'static>> {
+fn spans(row: &[Known], theme: Theme) -> Vec<Span<'static>> {
     row.chunk_by(|a, b| a == b)
         .map(|same| {
             let (glyph, style) = theme.map(same[0]);

@@ -102,23 +102,23 @@ impl ViewState {
 pub fn draw(frame: &mut Frame, model: &Model, state: &ViewState) {
     let (replay, screen) = replay::split(frame.area(), state.replay.as_ref());
     if let (Some(row), Some(replay)) = (replay, &state.replay) {
-        replay::draw(frame, row, replay, model.unix_s, &state.theme);
+        replay::draw(frame, row, replay, model.unix_s, state.theme);
     }
     let (row, area) = tabs::split(screen, &state.tabs);
     if let Some(row) = row {
-        tabs::draw(frame, row, &state.tabs, &state.theme);
+        tabs::draw(frame, row, &state.tabs, state.theme);
     }
     match layout::regions(area, model) {
         Some(regions) => draw_regions(frame, &regions, model, state),
         None => essentials::draw(frame, area, model, state, row.is_some()),
     }
     if state.help {
-        help::draw(frame, frame.area(), help::Of::shown(model, state), &state.theme);
+        help::draw(frame, frame.area(), help::Of::shown(model, state), state.theme);
     }
 }
 
 fn draw_regions(frame: &mut Frame, regions: &Regions, model: &Model, state: &ViewState) {
-    let theme = &state.theme;
+    let theme = state.theme;
     identity::draw(frame, regions.head, model, state);
     progress::draw(frame, inside(regions.head), model, theme);
     match &model.offline {
@@ -136,7 +136,7 @@ fn draw_regions(frame: &mut Frame, regions: &Regions, model: &Model, state: &Vie
 }
 
 /// What the kernel does, and who writes meanwhile.
-fn draw_runs(frame: &mut Frame, regions: &Regions, model: &Model, theme: &Theme) {
+fn draw_runs(frame: &mut Frame, regions: &Regions, model: &Model, theme: Theme) {
     phases::draw(frame, regions.phases, model, theme);
     sizes::draw(frame, regions.sizes, model, theme);
     if let Some(area) = regions.recent {
@@ -146,7 +146,7 @@ fn draw_runs(frame: &mut Frame, regions: &Regions, model: &Model, theme: &Theme)
 }
 
 /// A region's frame, joined to its neighbours', and the room inside it.
-fn region(frame: &mut Frame, area: Rect, title: Line<'_>, theme: &Theme) -> Rect {
+fn region(frame: &mut Frame, area: Rect, title: Line<'_>, theme: Theme) -> Rect {
     let block = Block::bordered()
         .merge_borders(MergeStrategy::Exact)
         .border_style(theme.border())

@@ -34,7 +34,7 @@ pub(super) fn stages(
     area: Rect,
     model: &Model,
     offline: &Offline,
-    theme: &Theme,
+    theme: Theme,
 ) {
     let room = super::region(frame, area, " stages ".into(), theme);
     let mut lines = Vec::new();
@@ -52,7 +52,7 @@ fn verifies(model: &Model) -> bool {
 }
 
 /// The time of all stages side by side.
-pub(super) fn bar(offline: &Offline, columns: u16, theme: &Theme) -> Line<'static> {
+pub(super) fn bar(offline: &Offline, columns: u16, theme: Theme) -> Line<'static> {
     let columns = usize::from(columns);
     let (mut sum, mut drawn) = (0.0, 0);
     let mut spans = Vec::new();
@@ -69,7 +69,7 @@ pub(super) fn bar(offline: &Offline, columns: u16, theme: &Theme) -> Line<'stati
     Line::from(spans)
 }
 
-fn stage_line(offline: &Offline, time: &StageTime, columns: u16, theme: &Theme) -> Line<'static> {
+fn stage_line(offline: &Offline, time: &StageTime, columns: u16, theme: Theme) -> Line<'static> {
     let (mark, style) = match time.stage.cmp(&offline.stage) {
         std::cmp::Ordering::Less => ("✓", theme.good()),
         std::cmp::Ordering::Equal => ("●", theme.strong()),
@@ -90,14 +90,14 @@ fn stage_line(offline: &Offline, time: &StageTime, columns: u16, theme: &Theme) 
 }
 
 /// How much there is, and how much of it is done.
-pub(super) fn work(frame: &mut Frame, area: Rect, model: &Model, offline: &Offline, theme: &Theme) {
+pub(super) fn work(frame: &mut Frame, area: Rect, model: &Model, offline: &Offline, theme: Theme) {
     let room = super::region(frame, area, " work ".into(), theme);
     let rows = rows(model, offline);
     let lines = rows.into_iter().map(|(word, figure)| row(word, &figure, room.width, theme));
     super::lines(frame, room, lines.collect());
 }
 
-fn row(word: &'static str, figure: &str, columns: u16, theme: &Theme) -> Line<'static> {
+fn row(word: &'static str, figure: &str, columns: u16, theme: Theme) -> Line<'static> {
     const WORD: usize = 11;
     let room = usize::from(columns).saturating_sub(WORD);
     Line::from(vec![
@@ -150,7 +150,7 @@ pub(super) fn if_it_ends(
     area: Rect,
     model: &Model,
     offline: &Offline,
-    theme: &Theme,
+    theme: Theme,
 ) {
     let title = if offline.end.is_none() { " if it ends now " } else { " what is left " };
     let room = super::region(frame, area, title.into(), theme);
@@ -186,7 +186,7 @@ fn leaves(model: &Model, offline: &Offline) -> String {
 }
 
 /// The stage and the shares of all, in a line.
-pub(super) fn line(offline: &Offline, columns: u16, theme: &Theme) -> Line<'static> {
+pub(super) fn line(offline: &Offline, columns: u16, theme: Theme) -> Line<'static> {
     let mut doing = offline_plain::doing(offline);
     if offline.end.is_none() && offline.requests_under_way > 0 {
         let requests = human::counted(offline.requests_under_way, "request");
@@ -215,10 +215,12 @@ mod tests {
         for model in fixture::offline_all() {
             let mut offline = model.offline.unwrap();
             for columns in 0..60 {
-                assert_eq!(bar(&offline, columns, &Theme::plain()).width(), usize::from(columns));
+                assert_eq!(bar(&offline, columns, Theme::plain()).width(), usize::from(columns));
             }
-            offline.stages.iter_mut().for_each(|time| time.share = f64::NAN);
-            assert_eq!(bar(&offline, 20, &Theme::plain()).width(), 20);
+            for time in &mut offline.stages {
+                time.share = f64::NAN;
+            }
+            assert_eq!(bar(&offline, 20, Theme::plain()).width(), 20);
         }
     }
 }

@@ -16,7 +16,7 @@ const LEGEND: usize = 16;
 /// Columns of the figures of the long one.
 const TABLE: usize = 43;
 
-pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let room = super::region(frame, area, " where the time goes ".into(), theme);
     if model.identity.probes.tier >= ProbeTier::BlockOnly {
         super::lines(frame, room, not_seen(model, room, theme));
@@ -40,7 +40,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
 }
 
 /// Why there is nothing to see here.
-fn not_seen(model: &Model, room: Rect, theme: &Theme) -> Vec<Line<'static>> {
+fn not_seen(model: &Model, room: Rect, theme: Theme) -> Vec<Line<'static>> {
     let mut lines = vec![Line::styled("Runs and phases are not seen here.", theme.warn())];
     for missing in &model.identity.probes.missing {
         let rows = usize::from(room.height).saturating_sub(lines.len());
@@ -51,7 +51,7 @@ fn not_seen(model: &Model, room: Rect, theme: &Theme) -> Vec<Line<'static>> {
 }
 
 /// The phases of the last minute that took time, the largest kept where the room is short.
-fn legend(model: &Model, width: u16, rows: usize, theme: &Theme) -> Vec<Line<'static>> {
+fn legend(model: &Model, width: u16, rows: usize, theme: Theme) -> Vec<Line<'static>> {
     let time = &model.phases.last_minute;
     let per_row = (usize::from(width) / LEGEND).max(1);
     let mut pieces: Vec<_> =
@@ -77,7 +77,7 @@ fn legend(model: &Model, width: u16, rows: usize, theme: &Theme) -> Vec<Line<'st
 }
 
 /// Every phase with its shares, its time, and what it costs a run.
-fn table(model: &Model, width: u16, theme: &Theme) -> Vec<Line<'static>> {
+fn table(model: &Model, width: u16, theme: Theme) -> Vec<Line<'static>> {
     let phases = &model.phases;
     let runs = model.totals.runs;
     let head = format!("{:<10} {:>6} {:>6} {:>8} {:>9}", "", "1 min", "total", "time", "a run");
@@ -103,7 +103,7 @@ fn table(model: &Model, width: u16, theme: &Theme) -> Vec<Line<'static>> {
 }
 
 /// The run in progress: `now  COPY 84 ms  256 chunks at 88,120`.
-pub(super) fn now(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
+pub(super) fn now(model: &Model, width: u16, theme: Theme) -> Line<'static> {
     let Some(run) = &model.current else {
         let text = if model.state.is_over() { "" } else { "now  between two runs" };
         return Line::styled(text, theme.faint());
@@ -119,7 +119,7 @@ pub(super) fn now(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
 }
 
 /// The last finished run, in the same form.
-fn last(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
+fn last(model: &Model, width: u16, theme: Theme) -> Line<'static> {
     let Some(run) = model.recent_runs.back() else { return Line::default() };
     let took = human::duration(run.finished_ns.saturating_sub(run.started_ns));
     let faint = theme.faint();

@@ -17,7 +17,7 @@ const ROOMY: u16 = 100;
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
-pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let width = area.width;
     let mut lines = vec![bar_line(model, width, theme)];
     let tall = area.height > 2;
@@ -33,7 +33,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
 }
 
 /// The bar with its figures behind it.
-pub(super) fn bar_line(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
+pub(super) fn bar_line(model: &Model, width: u16, theme: Theme) -> Line<'static> {
     let percent = format!("{:>7}", human::percent(plain::fraction(model)));
     let mut bytes = plain::merged(model);
     if !plain::was_merged_before(model) {
@@ -52,7 +52,7 @@ pub(super) fn bar_line(model: &Model, width: u16, theme: &Theme) -> Line<'static
 }
 
 /// A bar of so many columns, filled to an eighth of a column.
-pub(super) fn bar(fraction: f64, columns: usize, state: State, theme: &Theme) -> Line<'static> {
+pub(super) fn bar(fraction: f64, columns: usize, state: State, theme: Theme) -> Line<'static> {
     let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
     let eighths = (fraction * columns as f64 * 8.0) as usize;
     let mut filled = "█".repeat(eighths / 8);
@@ -69,7 +69,7 @@ pub(super) fn bar(fraction: f64, columns: usize, state: State, theme: &Theme) ->
 }
 
 /// Rates and times; where it is over, only what it took.
-pub(super) fn figures(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
+pub(super) fn figures(model: &Model, width: u16, theme: Theme) -> Line<'static> {
     let (faint, strong) = (theme.faint(), theme.strong());
     let mut parts: Vec<Part> = Vec::new();
     let elapsed = human::duration(model.elapsed_ns);
@@ -120,7 +120,7 @@ fn runs_left(ahead: &Ahead, width: u16) -> String {
 }
 
 /// The sparkline in the room behind the figures.
-fn with_spark(mut line: Line<'static>, model: &Model, room: usize, theme: &Theme) -> Line<'static> {
+fn with_spark(mut line: Line<'static>, model: &Model, room: usize, theme: Theme) -> Line<'static> {
     if room < 8 {
         return line;
     }
@@ -131,7 +131,7 @@ fn with_spark(mut line: Line<'static>, model: &Model, room: usize, theme: &Theme
 }
 
 /// The sparkline in rows of its own, with its scale before it.
-fn tall_spark(model: &Model, width: u16, rows: usize, theme: &Theme) -> Vec<Line<'static>> {
+fn tall_spark(model: &Model, width: u16, rows: usize, theme: Theme) -> Vec<Line<'static>> {
     const SCALE: usize = 13;
     let room = usize::from(width).saturating_sub(SCALE + 2);
     let scale = |row: usize| match row {
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_bar_is_as_long_as_its_room() {
         for fraction in [f64::NAN, -1.0, 0.0, 0.501, 0.999, 1.0, 7.0] {
-            let line = bar(fraction, 20, State::Merging, &Theme::plain());
+            let line = bar(fraction, 20, State::Merging, Theme::plain());
             assert_eq!(line.width(), 20, "{fraction}");
         }
     }

@@ -11,7 +11,7 @@ use crate::human;
 use crate::model::{Model, PhaseTime};
 use crate::sample::Run;
 
-pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let room = super::region(frame, area, " recent runs ".into(), theme);
     let head = format!("{:>7} {:>12} {:>8}  phases", "chunks", "at chunk", "took");
     let mut lines = vec![Line::styled(head, theme.faint())];
@@ -20,7 +20,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
     super::lines(frame, room, lines);
 }
 
-fn line(run: &Run, width: u16, theme: &Theme) -> Line<'static> {
+fn line(run: &Run, width: u16, theme: Theme) -> Line<'static> {
     let took = human::duration(run.finished_ns.saturating_sub(run.started_ns));
     let text = format!(
         "{} {} {}  ",

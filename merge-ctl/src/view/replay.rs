@@ -36,8 +36,8 @@ pub(super) fn split(screen: Rect, replay: Option<&Replay>) -> (Option<Rect>, Rec
     (Some(row), Rect { height, ..screen })
 }
 
-pub(super) fn draw(frame: &mut Frame, row: Rect, replay: &Replay, unix_s: u64, theme: &Theme) {
-    super::lines(frame, row, vec![line(replay, unix_s, row.width.into(), *theme)]);
+pub(super) fn draw(frame: &mut Frame, row: Rect, replay: &Replay, unix_s: u64, theme: Theme) {
+    super::lines(frame, row, vec![line(replay, unix_s, row.width.into(), theme)]);
 }
 
 fn line(replay: &Replay, unix_s: u64, room: usize, theme: Theme) -> Line<'static> {

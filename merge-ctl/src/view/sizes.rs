@@ -16,7 +16,7 @@ const LABEL: usize = 9;
 const SHARE: usize = 5;
 const COUNT: usize = 8;
 
-pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let room = super::region(frame, area, " runs by size ".into(), theme);
     let buckets = &model.sizes.buckets;
     if buckets.is_empty() {

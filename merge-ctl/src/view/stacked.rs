@@ -51,7 +51,7 @@ pub(super) fn share(time: &PhaseTime, piece: Option<Phase>) -> f64 {
 pub(super) fn bar(
     time: &PhaseTime,
     columns: usize,
-    theme: &Theme,
+    theme: Theme,
     named: bool,
 ) -> Vec<Span<'static>> {
     let mut spans = Vec::new();
@@ -88,13 +88,13 @@ fn label(name: &str, length: usize, glyph: char) -> String {
 }
 
 /// A phase's mark and name, as they stand in a legend.
-pub(super) fn legend(piece: Option<Phase>, theme: &Theme) -> Vec<Span<'static>> {
+pub(super) fn legend(piece: Option<Phase>, theme: Theme) -> Vec<Span<'static>> {
     let (mark, style) = theme.mark(piece);
     vec![Span::styled(mark.to_string(), style), Span::raw(format!(" {:<8}", name(piece)))]
 }
 
 /// The bar as a line behind a word.
-pub(super) fn line(word: &str, time: &PhaseTime, columns: u16, theme: &Theme) -> Line<'static> {
+pub(super) fn line(word: &str, time: &PhaseTime, columns: u16, theme: Theme) -> Line<'static> {
     let room = usize::from(columns).saturating_sub(width(word) + 1);
     let mut spans = vec![Span::styled(format!("{word} "), theme.faint())];
     spans.extend(bar(time, room, theme, true));
@@ -111,7 +111,7 @@ mod tests {
         let huge = PhaseTime { ns: [u64::MAX; 6], between_ns: u64::MAX };
         for time in [fixture::merging().phases.last_minute, PhaseTime::default(), huge] {
             for columns in 0..60 {
-                let spans = bar(&time, columns, &Theme::plain(), true);
+                let spans = bar(&time, columns, Theme::plain(), true);
                 assert_eq!(Line::from(spans).width(), columns);
             }
         }

@@ -9,7 +9,7 @@ use super::theme::Theme;
 use crate::human;
 use crate::model::{Model, Stall};
 
-pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let room = super::region(frame, area, " stalls (UTC) ".into(), theme);
     let mut lines = Vec::new();
     for stall in model.stalls.iter().rev() {
@@ -32,7 +32,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
 }
 
 /// `▲ 10:42:07 drain 3.1 s`; the mark only while it lasts.
-pub(super) fn head(stall: &Stall, now_ns: u64, width: u16, theme: &Theme) -> Line<'static> {
+pub(super) fn head(stall: &Stall, now_ns: u64, width: u16, theme: Theme) -> Line<'static> {
     let lasts = stall.ended_ns.is_none();
     let (mark, style) = if lasts { ("▲", theme.warn()) } else { (" ", theme.faint()) };
     let parts = vec![

@@ -98,8 +98,8 @@ pub(super) fn split(screen: Rect, tabs: &Tabs) -> (Option<Rect>, Rect) {
     (Some(row), Rect { y: screen.y + 1, height: screen.height - 1, ..screen })
 }
 
-pub(super) fn draw(frame: &mut Frame, row: Rect, tabs: &Tabs, theme: &Theme) {
-    super::lines(frame, row, vec![line(tabs, row.width.into(), *theme)]);
+pub(super) fn draw(frame: &mut Frame, row: Rect, tabs: &Tabs, theme: Theme) {
+    super::lines(frame, row, vec![line(tabs, row.width.into(), theme)]);
 }
 
 /// Which words a row has, the shorter ones last.

@@ -15,7 +15,10 @@ use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::Buffer;
 use ratatui::{Frame, Terminal};
+
+use crate::charset;
 
 /// Whether the terminal is ours: so that it is given back once.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -26,6 +29,7 @@ pub struct TerminalGuard {
     /// Never dropped: it would show the cursor once more, and where the terminal has gone away write
     /// of that to a standard error that may have gone with it, which panics. [`restore`] does it.
     terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
+    shows_utf8: bool,
 }
 
 impl TerminalGuard {
@@ -41,7 +45,10 @@ impl TerminalGuard {
             .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())))
             .and_then(|mut terminal| terminal.hide_cursor().map(|()| terminal));
         match entered {
-            Ok(terminal) => Ok(Self { terminal: ManuallyDrop::new(terminal) }),
+            Ok(terminal) => Ok(Self {
+                terminal: ManuallyDrop::new(terminal),
+                shows_utf8: charset::locale_shows_utf8(),
+            }),
             Err(error) => {
                 restore();
                 Err(error)
@@ -54,7 +61,14 @@ impl TerminalGuard {
     /// # Errors
     /// Where the terminal cannot be written to.
     pub fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<()> {
-        self.terminal.draw(draw).map(drop)
+        let shows_utf8 = self.shows_utf8;
+        let drawn = self.terminal.draw(|frame| {
+            draw(frame);
+            if !shows_utf8 {
+                to_ascii(frame.buffer_mut());
+            }
+        });
+        drawn.map(drop)
     }
 
     /// Forgets what is on the screen, so that the next [`Self::draw`] paints all of it: after a
@@ -67,6 +81,13 @@ impl TerminalGuard {
         // late (a slow line) or never comes. To take its size anew clears it as well, and asks nothing.
         let size = self.terminal.size()?;
         self.terminal.resize(size.into())
+    }
+}
+
+fn to_ascii(screen: &mut Buffer) {
+    for cell in &mut screen.content {
+        let ascii = cell.symbol().chars().next().map_or(' ', charset::ascii);
+        cell.set_char(ascii);
     }
 }
 

@@ -22,6 +22,7 @@ impl Default for Theme {
     }
 }
 
+#[expect(clippy::unused_self, reason = "whoever paints need not know which styles have colours")]
 impl Theme {
     /// With colours.
     pub const fn coloured() -> Self {
@@ -80,13 +81,12 @@ impl Theme {
 
     pub(super) fn state(self, state: State) -> Style {
         let style = match state {
-            State::Merging => self.colour(Color::Green),
             State::Found | State::Ready => Style::new(),
             State::Starting | State::Finishing => self.colour(Color::Cyan),
             State::Scheduled | State::Stalled | State::Suspended | State::Stopped => {
                 self.colour(Color::Yellow)
             }
-            State::DoneNotFinished | State::Finished => self.colour(Color::Green),
+            State::Merging | State::DoneNotFinished | State::Finished => self.colour(Color::Green),
             State::Failed | State::Invalid => self.colour(Color::Red),
             State::Gone | State::Unknown => self.colour(Color::Magenta),
         };

@@ -31,12 +31,12 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, state: &ViewSta
     }
     frame.render_widget(block, area);
     let room = super::inside(area);
-    super::lines(frame, room, words(model, &advice, room, &theme));
+    super::lines(frame, room, words(model, &advice, room, theme));
 }
 
 /// The verdict, and what to do, which gives no row away; then what the probes cannot see, where no
 /// other region says it.
-fn words(model: &Model, advice: &str, room: Rect, theme: &Theme) -> Vec<Line<'static>> {
+fn words(model: &Model, advice: &str, room: Rect, theme: Theme) -> Vec<Line<'static>> {
     let rows = usize::from(room.height);
     let do_now = wrap(advice, room.width, rows.saturating_sub(1).max(1));
     let left = rows.saturating_sub(do_now.len());

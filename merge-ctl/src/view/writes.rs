@@ -15,7 +15,7 @@ const AGE: usize = 7;
 const MARK: usize = 7;
 const SIZE: usize = 8;
 
-pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let title = title(model, area.width.saturating_sub(2), theme);
     let room = super::region(frame, area, title, theme);
     let Some(writes) = &model.writes else {
@@ -34,7 +34,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) 
     super::lines(frame, room, lines);
 }
 
-fn title(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
+fn title(model: &Model, width: u16, theme: Theme) -> Line<'static> {
     let Some(writes) = &model.writes else { return " writes in flight ".into() };
     let mut line = counts(writes, width.saturating_sub(2), theme);
     line.spans.insert(0, Span::raw(" "));
@@ -43,7 +43,7 @@ fn title(model: &Model, width: u16, theme: &Theme) -> Line<'static> {
 }
 
 /// The writes that will be held first: `soon held: 4 of fio[4411], in about 2.4 s, for about 1.1 s`.
-fn soon(runs: usize, coming: &UpcomingRun, width: u16, theme: &Theme) -> Line<'static> {
+fn soon(runs: usize, coming: &UpcomingRun, width: u16, theme: Theme) -> Line<'static> {
     let style = theme.relation(Relation::Soon { runs: 0, about_ns: None });
     let writer = coming.writers.first().map_or_else(String::new, |writer| {
         format!(" of {}", human::printable(&writer.to_string()))
@@ -63,7 +63,7 @@ fn soon(runs: usize, coming: &UpcomingRun, width: u16, theme: &Theme) -> Line<'s
 
 /// How many there are, how many wait for the merge or it for them, and the kernel's own count
 /// where it keeps being another one: `writes in flight: 13, 3 held`.
-pub(super) fn counts(writes: &Writes, width: u16, theme: &Theme) -> Line<'static> {
+pub(super) fn counts(writes: &Writes, width: u16, theme: Theme) -> Line<'static> {
     let mut parts = vec![
         part(1, "writes in flight: ", theme.title()),
         part(0, human::count_short(writes.in_flight), theme.strong()),
@@ -83,7 +83,7 @@ pub(super) fn counts(writes: &Writes, width: u16, theme: &Theme) -> Line<'static
     fit(parts, width, 0)
 }
 
-fn not_seen(model: &Model, room: Rect, theme: &Theme) -> Vec<Line<'static>> {
+fn not_seen(model: &Model, room: Rect, theme: Theme) -> Vec<Line<'static>> {
     let mut lines = vec![Line::styled("Writes in flight are not seen here.", theme.warn())];
     let rows = usize::from(room.height).saturating_sub(1);
     let missing = human::printable(&model.identity.probes.missing.join(" "));
@@ -92,7 +92,7 @@ fn not_seen(model: &Model, room: Rect, theme: &Theme) -> Vec<Line<'static>> {
 }
 
 /// Latency of the writes of the last few seconds.
-pub(super) fn latency(now: &Latency, width: u16, theme: &Theme) -> Line<'static> {
+pub(super) fn latency(now: &Latency, width: u16, theme: Theme) -> Line<'static> {
     let faint = theme.faint();
     if now.count == 0 {
         return Line::styled("no write completed in the last seconds", faint);
@@ -109,7 +109,7 @@ pub(super) fn latency(now: &Latency, width: u16, theme: &Theme) -> Line<'static>
 }
 
 /// The oldest writes; the last row tells how many are not shown.
-fn list(writes: &Writes, rows: usize, columns: u16, theme: &Theme) -> Vec<Line<'static>> {
+fn list(writes: &Writes, rows: usize, columns: u16, theme: Theme) -> Vec<Line<'static>> {
     let all = usize::try_from(writes.in_flight).unwrap_or(usize::MAX).max(writes.listed.len());
     let shown = if all > rows { rows.saturating_sub(1) } else { rows };
     let listed = &writes.listed[..writes.listed.len().min(shown)];
@@ -131,7 +131,7 @@ fn list(writes: &Writes, rows: usize, columns: u16, theme: &Theme) -> Vec<Line<'
     lines
 }
 
-fn row(write: &Write, sector_columns: usize, columns: usize, theme: &Theme) -> Line<'static> {
+fn row(write: &Write, sector_columns: usize, columns: usize, theme: Theme) -> Line<'static> {
     let style = theme.relation(write.relation);
     let place = right(&human::count(write.sector), sector_columns);
     let fixed = AGE + MARK + SIZE + width(&place) + 6;

@@ -2,7 +2,7 @@
 
 use merge_ctl::recording::record::Merge;
 use merge_ctl::recording::{Encoder, Facts, Outcome, Record};
-use merge_ctl::sample::{KernelView, MergeIdentity, Run, Sample};
+use merge_ctl::sample::{IoSample, KernelView, MergeIdentity, Run, Sample};
 use merge_ctl::units::Sectors;
 
 const TICK_NS: u64 = 200_000_000;
@@ -46,10 +46,7 @@ pub(crate) fn recording(runs: u64, in_a_sample: u64) -> Vec<u8> {
         }
         if let Some(io) = &mut sample.io {
             writes += 40;
-            io.writes.latency = vec![0; 60];
-            io.writes.latency[30 + tick as usize % 5] = writes;
-            io.writes.latency[50] = tick / 50;
-            io.in_flight.clear();
+            count(io, tick, writes);
         }
         assert!(encoder.push(Record::Sample { merge: 0, shown: true, sample: Box::new(sample) }));
         if tick % 5 == 4 || encoder.is_full() {
@@ -60,6 +57,13 @@ pub(crate) fn recording(runs: u64, in_a_sample: u64) -> Vec<u8> {
     assert!(encoder.push(Record::End(Outcome::Over)));
     bytes.extend(encoder.close_frame().unwrap());
     bytes
+}
+
+fn count(io: &mut IoSample, tick: u64, writes: u64) {
+    io.writes.latency = vec![0; 60];
+    io.writes.latency[30 + tick as usize % 5] = writes;
+    io.writes.latency[50] = tick / 50;
+    io.in_flight.clear();
 }
 
 /// So many runs that follow each other in the time between two samples.

@@ -61,7 +61,9 @@ pub(crate) fn check(html: &str) -> usize {
         if name == "figure" {
             figure = Some(Vec::new());
         }
-        figure.iter_mut().for_each(|inside| inside.push(name));
+        if let Some(inside) = &mut figure {
+            inside.push(name);
+        }
         if name == "svg" {
             assert_eq!(attribute(attributes, "role"), Some("img"));
         }

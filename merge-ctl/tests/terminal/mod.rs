@@ -67,6 +67,7 @@ impl Terminal {
     }
 
     /// Becomes larger or smaller, as a window does.
+    #[expect(clippy::allow_attributes, reason = "some tests use it")]
     #[allow(dead_code, reason = "some tests keep the size")]
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

@@ -1,6 +1,7 @@
 //! `merge-ctl explain` names the right cause of real merges that were made slow in one way each.
 
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::merge_ctl::{Running, merge_ctl};
-use super::testbed::{AlignedBuffer, BLOCK, Testbed, Throttled, dmsetup, mix, run, stamp};
+use super::testbed::{
+    AlignedBuffer, BLOCK, Testbed, Throttled, dmsetup, mix, ram_disk, run, stamp, wipe_header,
+};
 
 /// What `merge-ctl explain` found, after so many seconds at the most.
 pub(crate) fn explain(name: &str, seconds: u32, more: &[&str]) -> Value {
@@ -360,4 +363,11 @@ fn what_has_nothing_to_merge_is_said_and_what_has_no_snapshot_refused() {
     assert_cause(&explain(&bed.dm("snap"), 1, &[]), "device-speed");
     let refused = merge_ctl(&["explain", "no-such-volume"]).expect(2);
     assert!(refused.stderr.contains("no-such-volume"), "{}", refused.stderr);
+
+    let disk = ram_disk();
+    wipe_header(Path::new(&disk));
+    dmsetup(&["create", "zeroes", "--table", &format!("0 2048 linear {disk} 0")]);
+    let refused = merge_ctl(&["explain", "zeroes"]).expect(2);
+    dmsetup(&["remove", "zeroes"]);
+    assert!(refused.stderr.contains("belongs to no snapshot"), "{}", refused.stderr);
 }

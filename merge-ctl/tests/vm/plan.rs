@@ -11,6 +11,10 @@ use super::merge_ctl::{Running, merge_ctl, promised_runs};
 use super::runs::mixed_writes;
 use super::testbed::{Testbed, dmsetup, mix, run};
 
+/// Fields of a block device's `stat` in sysfs.
+const WRITES: usize = 4;
+const SECTORS_WRITTEN: usize = 6;
+
 /// A plan as JSON, without timed reads unless they are asked for.
 fn plan(name: &str, more: &[&str]) -> Value {
     let (code, stdout, stderr) = plan_text(&[&["--json", name], more].concat());
@@ -76,8 +80,6 @@ fn does_as_planned(name: &str, chunk_sectors: u64) {
     assert_eq!(number(&plan, "chunks"), chunks);
     // Of the COW device only metadata is written, and of the real device only data.
     let [cow_after, real_after] = [counters(&cow), counters(&real)];
-    const WRITES: usize = 4;
-    const SECTORS_WRITTEN: usize = 6;
     let done = |after: &[u64], before: &[u64], field: usize| after[field] - before[field];
     assert_eq!(done(&cow_after, &cow_before, WRITES), number(&plan, "commits"));
     assert_eq!(done(&cow_after, &cow_before, SECTORS_WRITTEN) * 512, number(&plan, "commit_bytes"));
@@ -142,8 +144,8 @@ fn siblings_copy_as_many_chunks_as_planned() {
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn a_sibling_is_lost_exactly_where_the_plan_says_so() {
-    let mut bed = Testbed::new("planfull", 16, 8);
     const WRITTEN: u64 = 256;
+    let mut bed = Testbed::new("planfull", 16, 8);
     // Header and area, then room for data; with 258 chunks the last one would fill the area, and
     // there is no place for the next.
     let siblings: Vec<String> =

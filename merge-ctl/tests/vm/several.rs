@@ -54,7 +54,7 @@ fn by_origin(ended: Ended) -> BTreeMap<String, Ended> {
     all
 }
 
-fn is_run_of<'a>(bed: &'a Testbed) -> impl Fn(&Value) -> bool + 'a {
+fn is_run_of(bed: &Testbed) -> impl Fn(&Value) -> bool + '_ {
     |line| line["type"] == "run" && line["origin"] == bed.dm("origin")
 }
 

@@ -309,7 +309,7 @@ fn create(name: &str, table: &str) {
 /// A new exception store begins with a chunk of zeros.
 pub(crate) fn wipe_header(path: &std::path::Path) {
     let mut file = File::options().write(true).open(path).unwrap();
-    file.write_all(&[0; 64 * 1024]).unwrap();
+    file.write_all(&vec![0; 64 * 1024]).unwrap();
     file.sync_all().unwrap();
 }
 

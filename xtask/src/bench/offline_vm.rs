@@ -101,7 +101,7 @@ fn table(report: &str, sizes: &[&Size]) -> Result<(String, Vec<Claim>)> {
         let (kernel, engine, verify) = (of("kernel")?, of("engine")?, of("verify")?);
         let times = kernel.median / engine.median;
         let aim = match aim {
-            None => "".to_owned(),
+            None => String::new(),
             Some(aim) => {
                 claims.push(Claim::judged(
                     format!("offline merge beside the kernel's, runs of {run_kib} KiB"),

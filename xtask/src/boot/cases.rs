@@ -1,6 +1,7 @@
 //! What may happen at a boot, and what must be there afterwards.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::debian::Kind;
 use super::machine;
 use super::scene::Scene;
 use crate::vm::disks::Asked;
+use crate::vm::qemu;
 
 /// What both kinds need: the console that we read, and the root.
 const OPTIONS: &str =
@@ -127,8 +129,13 @@ impl Case {
                 false
             }));
         }
+        let attach = |command: &mut Command| {
+            for (serial, socket) in scene.disks.sockets() {
+                qemu::add_lasting(command, serial, socket);
+            }
+        };
         let mut is_slow = self.slow_ms > 0;
-        let console = machine::boot(booted, &options, &scene.disks, |console| {
+        let console = machine::boot(booted, &options, attach, machine::PATIENCE, |console| {
             // The ordinary way is not what is to be slow.
             if is_slow && console.contains("activated in the ordinary way now") {
                 is_slow = false;

@@ -29,7 +29,7 @@ const IN_ROOT: &str = "for dir in proc sys dev; do mount --rbind \"/$dir\" \"$1/
     root=$1; shift; exec chroot \"$root\" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \"$@\"";
 
 /// The hook files below `merge-ctl/boot`, and where the recipe puts them.
-pub(super) const FILES: [(&str, &str); 7] = [
+pub(crate) const FILES: [(&str, &str); 7] = [
     ("merge-ctl-boot", "usr/local/lib/merge-ctl/merge-ctl-boot"),
     ("initramfs-tools/hooks/merge-ctl", "etc/initramfs-tools/hooks/merge-ctl"),
     (
@@ -81,7 +81,7 @@ pub(super) enum Program<'a> {
 }
 
 /// Whether this is a machine where one can be made.
-pub(super) fn can_be_had() -> bool {
+pub(crate) fn can_be_had() -> bool {
     rustix::process::geteuid().is_root() && packages::has_apt()
 }
 
@@ -134,7 +134,7 @@ impl Debian {
         match program {
             Program::MergeCtl(file) => fs::copy(file, &to).map(drop)?,
             Program::Hangs => fs::write(&to, HANGS)?,
-        };
+        }
         executable(&to)?;
         let built = format!("/var/tmp/{kind}.img");
         let version = self.version()?;
@@ -185,20 +185,25 @@ impl Debian {
 }
 
 fn make(above: &Path, root: &Path) -> Result<()> {
-    packages::ensure_extra("debootstrap", "debootstrap")
-        .context("to make one, type as root:\n    apt-get install -y debootstrap")?;
-    let mirror = kernels::mirror(SUITE)?;
     say("making a minimal Debian to build initramfs images in: minutes, once");
     let since = SystemTime::now();
     let half = tempfile::Builder::new().prefix(".half-").tempdir_in(above)?;
-    let mut debootstrap = Command::new("debootstrap");
-    debootstrap.arg("--variant=minbase").arg(format!("--include={PACKAGES}")).arg(SUITE);
-    debootstrap.arg(half.path()).arg(mirror).quietly().context("debootstrap")?;
-    fs::set_permissions(half.path(), fs::Permissions::from_mode(0o755))?;
+    debootstrap(PACKAGES, half.path())?;
     fs::rename(half.keep(), root).with_context(|| format!("cannot make {}", root.display()))?;
     let took = since.elapsed().unwrap_or_default().as_secs();
     say(format_args!("it is kept in {} ({took} s)", root.display()));
     Ok(())
+}
+
+/// Makes a minimal Debian with these packages, from the mirror that this machine's apt uses.
+pub(crate) fn debootstrap(packages: &str, root: &Path) -> Result<()> {
+    packages::ensure_extra("debootstrap", "debootstrap")
+        .context("to make one, type as root:\n    apt-get install -y debootstrap")?;
+    let mirror = kernels::mirror(SUITE)?;
+    let mut debootstrap = Command::new("debootstrap");
+    debootstrap.arg("--variant=minbase").arg(format!("--include={packages}")).arg(SUITE);
+    debootstrap.arg(root).arg(mirror).quietly().context("debootstrap")?;
+    Ok(fs::set_permissions(root, fs::Permissions::from_mode(0o755))?)
 }
 
 fn executable(file: &Path) -> Result<()> {

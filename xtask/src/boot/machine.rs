@@ -1,34 +1,33 @@
-//! One boot: a kernel, an initramfs, the disk; ended when the machine turns itself off, and killed when it
+//! One boot: a kernel, an initramfs, disks; ended when the machine turns itself off, and killed when it
 //! does not.
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::vm::disks::Disks;
 use crate::vm::qemu;
 
 /// However slow the machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const MEMORY_MIB: u32 = 1024;
 
-/// Boots and gives all that was said on the console; `watch` sees it while it grows.
-pub(super) fn boot(
+/// Boots, with the disks that `attach` adds, and gives all that was said on the console; `watch` sees it while
+/// it grows. Whatever does not end within `patience` is killed.
+pub(crate) fn boot(
     (kernel, initrd): (&Path, &Path),
     options: &str,
-    disks: &Disks,
+    attach: impl FnOnce(&mut Command),
+    patience: Duration,
     mut watch: impl FnMut(&str),
 ) -> Result<String> {
     let dir = tempfile::Builder::new().prefix("merge-boot-").tempdir()?;
     let mut command = qemu::bare(dir.path(), (kernel, initrd), MEMORY_MIB, options)?;
-    for (serial, socket) in disks.sockets() {
-        qemu::add_lasting(&mut command, serial, socket);
-    }
+    attach(&mut command);
     let log = dir.path().join("qemu.log");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
     let mut child = Killed(command.spawn().context("cannot run QEMU")?);
@@ -44,7 +43,7 @@ pub(super) fn boot(
         match ended {
             Some(status) if status.success() => return Ok(said),
             Some(status) => bail!("QEMU: {status}\n{}", fs::read_to_string(&log)?),
-            None if begun.elapsed() > PATIENCE => {
+            None if begun.elapsed() > patience => {
                 bail!("it does not come to an end\n{}", tail(&said))
             }
             None => thread::sleep(LOOK_EVERY),
@@ -53,7 +52,7 @@ pub(super) fn boot(
 }
 
 /// The last lines.
-pub(super) fn tail(console: &str) -> String {
+pub(crate) fn tail(console: &str) -> String {
     let lines: Vec<_> = console.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(40)..].join("\n")
 }

@@ -152,8 +152,8 @@ fn told(failures: &[Failure]) -> String {
 mod tests {
     use super::*;
 
-    fn report(passed: u64, failed: u64) -> Option<Report> {
-        Some(Report { passed, failed, failures: Vec::new() })
+    fn report(passed: u64, failed: u64) -> Report {
+        Report { passed, failed, failures: Vec::new() }
     }
 
     fn failure(words: &str) -> Failure {
@@ -162,13 +162,13 @@ mod tests {
 
     #[test]
     fn no_test_no_result_and_a_bad_status_fail() {
-        assert_eq!(judge(&(Ok(0), report(2, 0))), ("2 passed".to_owned(), true));
+        assert_eq!(judge(&(Ok(0), Some(report(2, 0)))), ("2 passed".to_owned(), true));
         for ending in [
-            (Ok(0), report(0, 0)),
+            (Ok(0), Some(report(0, 0))),
             (Ok(0), None),
-            (Ok(101), report(1, 1)),
-            (Ok(101), report(2, 0)),
-            (Err(anyhow::anyhow!("no VM")), report(2, 0)),
+            (Ok(101), Some(report(1, 1))),
+            (Ok(101), Some(report(2, 0))),
+            (Err(anyhow::anyhow!("no VM")), Some(report(2, 0))),
         ] {
             assert!(!judge(&ending).1, "{ending:?}");
         }

@@ -232,12 +232,12 @@ impl Vm {
             let ending = self.wait(events, streams, &control);
             // Whatever happened, nothing outlives this; the readers see the sockets close.
             qemu.kill();
-            if let (Some(terminal), false) = (terminal, matches!(ending, Ending::Status(_))) {
-                terminal.reset_after_trouble();
+            if terminal.is_some() && !matches!(ending, Ending::Status(_)) {
+                Terminal::reset_after_trouble();
             }
             Ok(ending)
         })
-        .and_then(|ending: Ending| ending.explain(qemu))
+        .map(|ending: Ending| ending.explain(qemu))
     }
 
     fn wait(&self, events: &Receiver<Event>, mut streams: usize, control: &Control) -> Ending {
@@ -296,23 +296,23 @@ enum Ending {
 
 impl Ending {
     /// The exit status, with a word on stderr where the command did not end by itself.
-    fn explain(self, qemu: &mut Qemu) -> Result<u8> {
+    fn explain(self, qemu: &Qemu) -> u8 {
         match self {
-            Self::Status(status) => return Ok(status),
-            Self::Signal(signal) => return Ok(u8::try_from(128 + signal).unwrap_or(TROUBLE)),
-            Self::OutputClosed => return Ok(128 + 13),
-            Self::PowerCut => return Ok(POWER_CUT),
+            Self::Status(status) => return status,
+            Self::Signal(signal) => return u8::try_from(128 + signal).unwrap_or(TROUBLE),
+            Self::OutputClosed => return 128 + 13,
+            Self::PowerCut => return POWER_CUT,
             Self::Escape => eprintln!("\nxtask vm: stopped"),
             Self::TimedOut => {
                 eprintln!("xtask vm: the command took too long; the VM was stopped");
-                return Ok(TIMED_OUT);
+                return TIMED_OUT;
             }
             Self::Died => {
                 eprintln!("xtask vm: the VM died before the command ended. Its last words:");
                 eprintln!("{}", qemu.last_words());
             }
         }
-        Ok(TROUBLE)
+        TROUBLE
     }
 }
 

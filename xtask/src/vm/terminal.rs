@@ -69,7 +69,7 @@ impl Terminal {
     }
 
     /// Undoes what a full-screen program left, when it could not end by itself.
-    pub(super) fn reset_after_trouble(&self) {
+    pub(super) fn reset_after_trouble() {
         let mut out = std::io::stdout();
         // A terminal that is gone needs no reset.
         drop(out.write_all(RESET).and_then(|()| out.flush()));

@@ -56,7 +56,7 @@ pub(super) async fn run(origin: &Path, cow: &Path, options: &Start) -> anyhow::R
     let census = Census::of(&devices.cow, &cow.label, size, memory_bytes)?;
     let sizes = (size, Source::size(&devices.cow));
     if !options.yes && !agreed(&said(&origin, &cow, sizes, &census, ""))? {
-        eprintln!("merge-ctl: nothing was changed");
+        terminal::tell("nothing was changed");
         return Ok(Exit::Refused.into());
     }
     let subject = Subject {

@@ -90,7 +90,9 @@ fn agree(
         // Much may have changed while somebody thought about the answer.
         return Ok(Agreed::Yes(Box::new(fit::captured(control, host, plan, lvm, found_active)?)));
     }
-    plan.notes.iter().for_each(|note| terminal::tell(note));
+    for note in &plan.notes {
+        terminal::tell(note);
+    }
     Ok(Agreed::Yes(Box::new(captured)))
 }
 
@@ -102,15 +104,16 @@ fn rehearse(
     disks: &[PathBuf],
 ) -> anyhow::Result<()> {
     let engine = super::engine(options);
-    let (names, cow) = (&captured.names, captured.cow.label());
+    let names = &captured.names;
+    let (snapshot, real, cow) = (names.snapshot(), captured.real.label(), captured.cow.label());
     let census = Census::of_plan(plan, &cow, engine.memory_bytes)?;
     let steps = words::steps(captured, disks, &census, engine.verify);
     let run = DryRun {
         origin: &dm_name(names),
         origin_label: &names.origin(),
-        snapshot: Some(&names.snapshot()),
+        snapshot: Some(&snapshot),
         owner: "lvm",
-        devices: Some([&captured.real.label(), &cow]),
+        devices: Some([&real, &cow]),
         terms: Whose::Lvm.terms(&engine),
         counted: Some(census.counted()),
         steps: &steps,

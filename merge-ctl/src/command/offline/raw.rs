@@ -50,7 +50,7 @@ pub(super) async fn run(
     }
     let asks = !options.yes && io::stdin().is_terminal();
     if asks && !plans::confirmed(std::slice::from_ref(plan))? {
-        eprintln!("merge-ctl: nothing was changed");
+        terminal::tell("nothing was changed");
         return Ok(Exit::Refused.into());
     }
     let subject = Subject {
@@ -61,8 +61,19 @@ pub(super) async fn run(
         origin_dev: Some(plan.origin.info.dev),
     };
     // From here on until the engine heeds it itself: neither is it lost, nor does it kill us.
-    let mut signals = LeaveSignals::listen()?;
-    let mut raw = begun(control, &subject, options, asks)?;
+    let signals = LeaveSignals::listen()?;
+    let raw = begun(control, &subject, options, asks)?;
+    aside(raw, (control, host), &subject, options, signals).await.map(Into::into)
+}
+
+/// Puts the devices aside for the engine, and all back where that does not go to its end.
+async fn aside(
+    mut raw: Raw,
+    (control, host): (&Control, &Host),
+    subject: &Subject,
+    options: &Start,
+    mut signals: LeaveSignals,
+) -> anyhow::Result<Exit> {
     if super::is_over(options) {
         close_undone(raw, control);
         return Err(TimeOver.into());
@@ -94,7 +105,7 @@ pub(super) async fn run(
         drop(devices);
         return Err(back_out(raw, guard, control, TimeOver.into()));
     }
-    merge(raw, guard, control, &subject, devices, options, signals).await.map(Into::into)
+    merge(raw, guard, control, subject, devices, options, signals).await
 }
 
 /// The engine, and what comes after it.
@@ -197,10 +208,10 @@ fn bring_back(raw: &mut Raw, guard: Guard, control: &Control) {
     if raw.record().phase != Phase::Starting
         && let Err(also) = raw.journal().advance(Phase::Starting)
     {
-        eprintln!("merge-ctl: {}", exit::words(&also.into()));
+        terminal::tell(&exit::words(&also.into()));
     }
     if let Err(also) = raw.drive_under(guard, &Goal::Rest, "undone", control) {
-        eprintln!("merge-ctl: {}", exit::words(&also));
+        terminal::tell(&exit::words(&also));
     }
 }
 
@@ -212,7 +223,7 @@ fn close_undone(raw: Raw, control: &Control) {
         Err(blind) => Err(blind),
     };
     if let Err(also) = closed {
-        eprintln!("merge-ctl: {}", exit::words(&also));
+        terminal::tell(&exit::words(&also));
     }
 }
 
@@ -299,7 +310,7 @@ fn take_down(
     let guard = match raw.advance_under(guard, Phase::Failed { why: why.to_owned() }) {
         Ok(guard) => guard,
         Err((guard, also)) => {
-            eprintln!("merge-ctl: {}", exit::words(&also));
+            terminal::tell(&exit::words(&also));
             guard
         }
     };

@@ -9,6 +9,7 @@
 mod standing;
 
 use std::future::pending;
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +32,7 @@ use super::elsewhere::Elsewhere;
 use super::followed::exit_of;
 use super::hooks::Hooks;
 use super::live;
+use super::terminal;
 use crate::cli::{Until, Wait};
 use crate::exit::{Exit, NoMerge};
 
@@ -51,11 +53,13 @@ pub(crate) async fn run(options: &Wait) -> anyhow::Result<ExitCode> {
             () = tokio::time::sleep(timeout) => waiting.timed_out(),
         },
     };
-    waiting.tell(&over);
+    // Hooks are for those who do not read.
+    let told = waiting.tell(&over);
     if let Some(model) = waiting.model.take() {
         waiting.hooks.see_last(&model);
     }
     waiting.hooks.end(pending()).await;
+    told?;
     Ok(over.exit.into())
 }
 
@@ -189,10 +193,10 @@ impl<'a> Waiting<'a> {
     fn take(&mut self, model: &Model, is_end: bool) {
         self.hooks.see(model);
         for line in self.hooks.news() {
-            eprintln!("merge-ctl: {line}");
+            terminal::tell(&line);
         }
         if self.told != Some(model.state) && !is_end && !self.options.quiet {
-            eprintln!("merge-ctl: {}", state_line(model));
+            terminal::tell(&state_line(model));
         }
         self.told = Some(model.state);
         self.model = Some(model.clone());
@@ -219,13 +223,15 @@ impl<'a> Waiting<'a> {
 
     fn waits_for_its_begin(&mut self, pid: u32) {
         if self.announced_by.replace(pid) != Some(pid) && !self.options.quiet {
-            eprintln!("merge-ctl: merge-ctl, process {pid}, waits for a quiet moment to begin it");
+            terminal::tell(&format!(
+                "merge-ctl, process {pid}, waits for a quiet moment to begin it"
+            ));
         }
     }
 
     fn waits_for_another(&mut self, elsewhere: Elsewhere) {
         if self.elsewhere.is_none() && !self.options.quiet {
-            eprintln!("merge-ctl: {}", elsewhere.clause());
+            terminal::tell(&elsewhere.clause());
         }
         self.elsewhere = Some(elsewhere);
     }
@@ -333,7 +339,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// Tells the end, in a line on standard error and as an object.
-    fn tell(&self, over: &Over) {
+    fn tell(&self, over: &Over) -> io::Result<()> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let identity = self.model.as_ref().map(|model| &model.identity);
         let subject = over.subject.as_ref();
@@ -361,11 +367,12 @@ impl<'a> Waiting<'a> {
             model: self.model.as_ref(),
         };
         if !self.options.quiet {
-            eprintln!("merge-ctl: {}", waited.line());
+            terminal::tell(&waited.line());
         }
         if self.options.json {
-            println!("{}", waited.json());
+            terminal::print(&waited.json())?;
         }
+        Ok(())
     }
 }
 

@@ -195,17 +195,25 @@ fn merge_in(volumes: &[Volume], name: &VolumeName) -> Option<Pending> {
         true => find(volumes, &VolumeName::new(&name.vg, &named.origin))?,
         false => named,
     };
-    if !origin.is_merging_origin() {
-        return None;
-    }
     let snapshot = volumes.iter().find(|volume| {
         volume.vg == origin.vg && volume.origin == origin.lv && volume.is_merging_snapshot()
     });
+    origin.is_merging_origin().then(|| put_off(origin, snapshot))
+}
+
+/// The merge into an origin that LVM is to begin, or to go on with.
+fn put_off(origin: &Volume, snapshot: Option<&Volume>) -> Pending {
     let volume = VolumeName::new(&origin.vg, &origin.lv);
     let label = volume.to_string();
     let shown = argument(&label);
-    let is_active = !origin.active.is_empty();
-    let (state, sentence, next) = if is_active {
+    let (state, sentence, next) = if origin.active.is_empty() {
+        (
+            "inactive",
+            "The volume is not active: LVM begins the merge, or goes on with it, at the next \
+             activation.",
+            format!("Activate it: lvchange -ay {shown}"),
+        )
+    } else {
         (
             "scheduled",
             "LVM has recorded the merge and begins it at the next activation; until then nothing \
@@ -214,15 +222,8 @@ fn merge_in(volumes: &[Volume], name: &VolumeName) -> Option<Pending> {
                 "Stop or unmount what uses {label}, then: lvchange -an {shown} && lvchange -ay {shown}"
             ),
         )
-    } else {
-        (
-            "inactive",
-            "The volume is not active: LVM begins the merge, or goes on with it, at the next \
-             activation.",
-            format!("Activate it: lvchange -ay {shown}"),
-        )
     };
-    Some(Pending {
+    Pending {
         dm_name: volume.to_dm(),
         snapshot: snapshot.map(|snapshot| format!("{}/{}", snapshot.vg, snapshot.lv)),
         owner: Owner::Lvm,
@@ -231,7 +232,7 @@ fn merge_in(volumes: &[Volume], name: &VolumeName) -> Option<Pending> {
         next,
         exit: Exit::StillMerging,
         label,
-    })
+    }
 }
 
 #[cfg(test)]

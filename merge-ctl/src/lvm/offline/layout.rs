@@ -72,7 +72,7 @@ fn line(name: &str, part: &Part, disks: &[Disk]) -> Result<TableLine, Unfit> {
         areas.iter().map(|area| format!("{} {}", area.dev, area.start.0)).collect();
     let places = places.join(" ");
     let target = match (part.kind.as_str(), areas.len()) {
-        ("linear", 1) | ("striped", 1) => Target::parse("linear", &places),
+        ("linear" | "striped", 1) => Target::parse("linear", &places),
         ("striped", count) if part.stripe_size.0 > 0 => {
             let stripe = part.stripe_size.0;
             Target::parse("striped", &format!("{count} {stripe} {places}"))
@@ -151,7 +151,9 @@ mod tests {
 
     fn of(mut parts: Vec<Part>) -> Result<String, Unfit> {
         let size = Sectors(parts.iter().map(|part| part.length.0).sum());
-        parts.iter_mut().for_each(|part| part.volume_size = size);
+        for part in &mut parts {
+            part.volume_size = size;
+        }
         let parts: Vec<_> = parts.iter().collect();
         table("root", &parts, &disks()).map(|table| table.to_string())
     }
@@ -169,9 +171,9 @@ mod tests {
 
     #[test]
     fn what_does_not_add_up_or_is_of_another_kind_is_refused() {
+        type Damage = fn(&mut Part);
         let fine = || part(0, "linear", 1, "/dev/sda:3-4");
         of(vec![fine()]).unwrap();
-        type Damage = fn(&mut Part);
         let damages: [(&str, Damage); 10] = [
             ("begins late", |it| it.start = Sectors(8192)),
             ("longer than its places", |it| it.length = Sectors(24576)),

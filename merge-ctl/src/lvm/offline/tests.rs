@@ -192,9 +192,8 @@ fn assert_told(fake: &Fake, halt: &Halt, case: &str) {
         // An activation that failed after its work is there is told as one that is to come.
         Standing::Up => !fake.recorded,
         Standing::Recorded => fake.recorded,
-        Standing::Merging => fake.recorded && fake.active,
         Standing::Unknown => !fake.active,
-        Standing::NotDropped => fake.recorded && fake.active,
+        Standing::Merging | Standing::NotDropped => fake.recorded && fake.active,
         Standing::StillUp => fake.dropped,
     };
     assert!(told, "{case}: {halt:?}");

@@ -8,7 +8,11 @@
 //!   the origin is seen through its exceptions alone, by the merge target, or not at all;
 //! - where a device failed under the engine, nothing is loaded on it unasked: both are taken down.
 
-use super::*;
+use super::{Look, Next, Place, Written, is_error, same, state};
+use crate::dm::{Table, Target};
+use crate::merge::executor::{Seen, Step};
+use crate::merge::journal::{Phase, SnapshotRecord};
+use crate::merge::preflight::{Obstacle, Refusal};
 
 impl Look<'_> {
     /// Whether the engine may have written to the origin.

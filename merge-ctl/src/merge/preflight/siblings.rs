@@ -78,21 +78,7 @@ pub(super) fn fill(sibling: &Device, args: &SnapshotArgs) -> Option<Fill> {
 }
 
 fn finding(plan: &SiblingPlan, owner: Owner) -> Option<Finding> {
-    let label = &plan.label;
-    let larger = |bytes: u64| match owner {
-        Owner::Lvm => {
-            let mib = bytes.div_ceil(1 << 20).max(1);
-            format!("Make it larger before: lvextend -L +{mib}M {}.", argument(label))
-        }
-        Owner::DeviceMapper => {
-            format!("Make its COW device larger before, by {} at least.", human::bytes(bytes))
-        }
-    };
-    let lacking =
-        plan.copies_high.saturating_sub(plan.room.unwrap_or(0)).saturating_mul(plan.chunk_bytes);
-    // Metadata comes on top: 16 bytes a chunk, and a chunk of slack.
-    let lacking = lacking + lacking.div_ceil(32) + 2 * plan.chunk_bytes;
-    let copies = copies(plan);
+    let (label, copies) = (&plan.label, copies(plan));
     let found = match plan.fate {
         Fate::Kept if plan.copies_high == 0 => return None,
         Fate::Kept => Finding::note(
@@ -106,7 +92,7 @@ fn finding(plan: &SiblingPlan, owner: Owner) -> Option<Finding> {
                  it has room for {}.",
                 room(plan)
             ),
-            larger(lacking),
+            larger(plan, owner),
         ),
         Fate::Unclear => Finding::warn(
             Code::SiblingAtRisk,
@@ -115,17 +101,34 @@ fn finding(plan: &SiblingPlan, owner: Owner) -> Option<Finding> {
                  it has room for {}.",
                 room(plan)
             ),
-            larger(lacking),
+            larger(plan, owner),
         ),
         Fate::LostAlready => Finding::note(
             Code::SiblingInvalid,
             format!(
                 "The snapshot {label} of the same origin is invalid already; nothing is copied \
-                     into it."
+                 into it."
             ),
         ),
     };
     Some(found.about(label))
+}
+
+/// How it gets room enough.
+fn larger(plan: &SiblingPlan, owner: Owner) -> String {
+    let chunks = plan.copies_high.saturating_sub(plan.room.unwrap_or(0));
+    let lacking = chunks.saturating_mul(plan.chunk_bytes);
+    // Metadata comes on top: 16 bytes a chunk, and a chunk of slack.
+    let bytes = lacking + lacking.div_ceil(32) + 2 * plan.chunk_bytes;
+    match owner {
+        Owner::Lvm => {
+            let mib = bytes.div_ceil(1 << 20).max(1);
+            format!("Make it larger before: lvextend -L +{mib}M {}.", argument(&plan.label))
+        }
+        Owner::DeviceMapper => {
+            format!("Make its COW device larger before, by {} at least.", human::bytes(bytes))
+        }
+    }
 }
 
 /// `3 chunks of 4 KiB have to be`, or what can be said of their number.

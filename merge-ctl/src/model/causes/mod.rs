@@ -137,6 +137,12 @@ impl Cause {
             Self::NothingToMerge => "nothing-to-merge",
         }
     }
+
+    /// The page for operators about it, from the top of the repository. The name never changes; packages
+    /// have the same tree below `/usr/share/doc/merge-ctl`.
+    pub fn page(self) -> String {
+        format!("docs/operations/{}.md", self.code())
+    }
 }
 
 /// What is to blame, most important first. Never empty.

@@ -76,6 +76,17 @@ pub fn outlook(runs: &Outlook) -> Finding {
     };
     let chunk_bytes = chunk_size.bytes();
     let longest = longest_chunks(chunk_bytes);
+    promise(runs, chunk_bytes, longest)
+        .with("runs", Value::Count(runs.runs))
+        .with("chunks", Value::Count(runs.chunks))
+        .with("chunks_per_run", Value::Mean(runs.mean_chunks()))
+        .with("largest_run_chunks", Value::Count(runs.largest_chunks))
+        .with("runs_of_one_chunk", Value::Count(runs.of_one_chunk))
+        .with("longest_possible_chunks", Value::Count(longest))
+        .with("chunk_bytes", Value::Bytes(chunk_bytes))
+}
+
+fn promise(runs: &Outlook, chunk_bytes: u64, longest: u64) -> Finding {
     let mean = runs.mean_chunks();
     let mean_bytes = mean * chunk_bytes as f64;
     let fragmented = mean < longest as f64 * SHORT_RUN && mean_bytes < LONG_COPY_BYTES as f64;
@@ -87,7 +98,7 @@ pub fn outlook(runs: &Outlook) -> Finding {
         human::counted(runs.runs, "run"),
         human::bytes(mean_bytes as u64),
     );
-    let finding = if fragmented {
+    if fragmented {
         let sentence = format!(
             "{counted}: fragmented. Each run pays for a copy, a flush and a commit in a row, so \
              their number decides how long it takes."
@@ -102,15 +113,7 @@ pub fn outlook(runs: &Outlook) -> Finding {
             format!("{counted}: long runs. The devices' speed decides how long it takes.");
         Finding::new(Cause::DeviceSpeed, sentence)
             .advise(vec!["Take other load off the devices while it merges.".to_owned()])
-    };
-    finding
-        .with("runs", Value::Count(runs.runs))
-        .with("chunks", Value::Count(runs.chunks))
-        .with("chunks_per_run", Value::Mean(mean))
-        .with("largest_run_chunks", Value::Count(runs.largest_chunks))
-        .with("runs_of_one_chunk", Value::Count(runs.of_one_chunk))
-        .with("longest_possible_chunks", Value::Count(longest))
-        .with("chunk_bytes", Value::Bytes(chunk_bytes))
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +122,9 @@ mod tests {
 
     fn of(runs: &[u32]) -> Finding {
         let mut outlook = Outlook { chunk_size: ChunkSize::from_sectors(8), ..Outlook::EMPTY };
-        runs.iter().for_each(|chunks| outlook.add(*chunks));
+        for chunks in runs {
+            outlook.add(*chunks);
+        }
         super::outlook(&outlook)
     }
 

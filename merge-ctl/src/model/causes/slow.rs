@@ -117,16 +117,15 @@ pub(super) fn with_latencies(finding: Finding, measured: &Measured<'_>) -> Findi
 /// What the devices tell where no probe sees a run.
 pub(super) fn without_runs(measured: &Measured<'_>) -> Finding {
     let slow = slower(measured).and_then(|side| Some((side, comparison(measured, side)?)));
-    let finding = match slow {
-        Some((side, comparison)) => Finding::new(
+    let finding = if let Some((side, comparison)) = slow {
+        Finding::new(
             side.cause(),
             format!("Runs are not seen here, but the slow one is {comparison}."),
         )
-        .advise(advice::slow(measured.model, side)),
-        None => {
-            let sentence = "Runs are not seen here, so nobody can say where the time goes.";
-            Finding::new(Cause::NotSeen, sentence).advise(advice::not_seen(measured.model))
-        }
+        .advise(advice::slow(measured.model, side))
+    } else {
+        let sentence = "Runs are not seen here, so nobody can say where the time goes.";
+        Finding::new(Cause::NotSeen, sentence).advise(advice::not_seen(measured.model))
     };
     with_latencies(finding, measured)
 }

@@ -11,13 +11,13 @@ pub(super) fn finding(model: &Model) -> Option<Finding> {
     match model.state {
         State::Merging | State::Stalled => suspended_below(model),
         // Over in a moment, and nothing is wrong.
-        State::Found | State::Ready | State::Starting | State::Finishing => None,
+        State::Found | State::Ready | State::Starting | State::Finishing
+        // Only an offline merge is, which has findings of its own.
+        | State::Stopped => None,
         State::Suspended => Some(suspended(model)),
         State::Failed => Some(failed(model)),
         State::Invalid => Some(invalid(model)),
         State::Scheduled => Some(scheduled(model)),
-        // Only an offline merge is, which has findings of its own.
-        State::Stopped => None,
         State::DoneNotFinished => Some(not_finished(model)),
         State::Finished => Some(finished(model)),
         State::Gone => Some(

@@ -35,7 +35,14 @@ impl Recorder {
         }
         let before = disk.exceptions();
         assert_eq!(before.len() as u64, exceptions);
-        Self { disk, before, entries, cached: Vec::new(), flushes: 0, chance: 88172645463325252 }
+        Self {
+            disk,
+            before,
+            entries,
+            cached: Vec::new(),
+            flushes: 0,
+            chance: 88_172_645_463_325_252,
+        }
     }
 
     fn with(&self, sectors: impl Iterator<Item = usize>) -> Image {

@@ -70,6 +70,7 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
+    #[expect(clippy::unnecessary_wraps, reason = "made as the other queues are, which may fail")]
     pub(super) fn boxed(
         devices: &Devices,
         slots: Slots,

@@ -1,6 +1,7 @@
 //! What a plan looks like, whole.
 
 use super::*;
+use crate::cost::TimeRange;
 use crate::model::{RunSizeBucket, RunSizes};
 use crate::output::{plan_json, plan_tables as tables};
 use crate::plan::costs::{MergeCosts, Timed};
@@ -32,20 +33,62 @@ fn measured() -> MergeCosts {
     MergeCosts::measured(&timed(false), &timed(true), 5_000).unwrap()
 }
 
-fn fragmented() -> Plan {
-    let costs = measured();
-    let work = Work {
-        chunks: 10_312,
-        bytes: 10_312 * 4096,
-        runs: 4_312 + 26,
-        areas: 41,
-        chunk_bytes: 4096,
-    };
+fn sizes() -> RunSizes {
     let bucket =
         |runs, chunks, seconds: u64| RunSizeBucket { runs, chunks, ns: seconds * 1_000_000_000 };
-    let time = Some(costs.time(work));
-    let mut density = Density::covering((1 << 30) / 4096);
-    (0..6000).chain((9..4321).map(|i| i * 37)).for_each(|chunk| density.add(chunk));
+    RunSizes {
+        buckets: vec![
+            bucket(4_312, 4_312, 120),
+            bucket(0, 0, 0),
+            bucket(2, 9, 1),
+            bucket(0, 0, 0),
+            bucket(0, 0, 0),
+            bucket(0, 0, 0),
+            bucket(1, 103, 1),
+            bucket(0, 0, 0),
+            bucket(23, 5_888, 4),
+        ],
+    }
+}
+
+fn siblings() -> Vec<SiblingPlan> {
+    vec![
+        SiblingPlan {
+            label: "vg/other".into(),
+            chunk_bytes: 16384,
+            copies_low: 3_120,
+            copies_high: 3_120,
+            room: Some(9_000),
+            fate: Fate::Kept,
+        },
+        SiblingPlan {
+            label: "vg/small".into(),
+            chunk_bytes: 4096,
+            copies_low: 10_312,
+            copies_high: 10_312,
+            room: Some(255),
+            fate: Fate::Overflows,
+        },
+        SiblingPlan {
+            label: "tmp\u{1b}[2J".into(),
+            chunk_bytes: 4096,
+            copies_low: 9_000,
+            copies_high: 10_312,
+            room: Some(10_000),
+            fate: Fate::Unclear,
+        },
+        SiblingPlan {
+            label: "old".into(),
+            chunk_bytes: 4096,
+            copies_low: 0,
+            copies_high: 1,
+            room: None,
+            fate: Fate::LostAlready,
+        },
+    ]
+}
+
+fn chunk_sizes(time: Option<TimeRange>) -> Vec<ChunkSizeRow> {
     let row = |chunk_bytes, own, counts: Counts, fits| ChunkSizeRow {
         chunk_bytes,
         own,
@@ -61,69 +104,39 @@ fn fragmented() -> Plan {
     };
     let bounds =
         Counts { chunks_low: 10_312, chunks_high: 82_496, runs_low: 4_320, runs_high: 82_496 };
+    vec![
+        row(2048, false, bounds, None),
+        row(4096, true, counts(10_312, 4_338), Some(true)),
+        row(8192, false, counts(7_312, 4_330), Some(true)),
+        row(524_288, false, counts(1_300, 1_250), Some(false)),
+    ]
+}
+
+fn fragmented() -> Plan {
+    let costs = measured();
+    let work = Work {
+        chunks: 10_312,
+        bytes: 10_312 * 4096,
+        runs: 4_312 + 26,
+        areas: 41,
+        chunk_bytes: 4096,
+    };
+    let time = Some(costs.time(work));
+    let mut density = Density::covering((1 << 30) / 4096);
+    (0..6000).chain((9..4321).map(|i| i * 37)).for_each(|chunk| density.add(chunk));
     Plan {
         subject: subject(),
         work,
-        sizes: RunSizes {
-            buckets: vec![
-                bucket(4_312, 4_312, 120),
-                bucket(0, 0, 0),
-                bucket(2, 9, 1),
-                bucket(0, 0, 0),
-                bucket(0, 0, 0),
-                bucket(0, 0, 0),
-                bucket(1, 103, 1),
-                bucket(0, 0, 0),
-                bucket(23, 5_888, 4),
-            ],
-        },
+        sizes: sizes(),
         largest: Some(Largest {
             run: Run { old_chunk: 1_024, new_chunk: 771, chunks: 256 },
             time: Some(costs.time_of_run(1 << 20, 4096)),
         }),
         time,
         single_time: Some(costs.time(work.single())),
-        siblings: vec![
-            SiblingPlan {
-                label: "vg/other".into(),
-                chunk_bytes: 16384,
-                copies_low: 3_120,
-                copies_high: 3_120,
-                room: Some(9_000),
-                fate: Fate::Kept,
-            },
-            SiblingPlan {
-                label: "vg/small".into(),
-                chunk_bytes: 4096,
-                copies_low: 10_312,
-                copies_high: 10_312,
-                room: Some(255),
-                fate: Fate::Overflows,
-            },
-            SiblingPlan {
-                label: "tmp\u{1b}[2J".into(),
-                chunk_bytes: 4096,
-                copies_low: 9_000,
-                copies_high: 10_312,
-                room: Some(10_000),
-                fate: Fate::Unclear,
-            },
-            SiblingPlan {
-                label: "old".into(),
-                chunk_bytes: 4096,
-                copies_low: 0,
-                copies_high: 1,
-                room: None,
-                fate: Fate::LostAlready,
-            },
-        ],
+        siblings: siblings(),
         offline: Some(Offline::new(work, Some(4_200), Some(&costs), time, SIBLINGS)),
-        chunk_sizes: vec![
-            row(2048, false, bounds, None),
-            row(4096, true, counts(10_312, 4_338), Some(true)),
-            row(8192, false, counts(7_312, 4_330), Some(true)),
-            row(524_288, false, counts(1_300, 1_250), Some(false)),
-        ],
+        chunk_sizes: chunk_sizes(time),
         density,
         not_searched: 0,
         costs: Ok(costs),
@@ -145,7 +158,7 @@ fn an_advice_to_merge_offline_names_the_command() {
         let mut plan = Plan { siblings: Vec::new(), ..fragmented() };
         let open = advice == Some(Advice::Online);
         let faster = Some(if open { Faster::Perhaps } else { Faster::Yes });
-        plan.offline = plan.offline.map(|offline| Offline { advice, faster, ..offline });
+        plan.offline = plan.offline.map(|offline| Offline { faster, advice, ..offline });
         plan
     };
     let plan = advised(Some(Advice::Offline));

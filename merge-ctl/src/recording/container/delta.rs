@@ -20,25 +20,24 @@ pub fn put<'a, T: PartialEq>(bytes: &mut Vec<u8>, before: &[T], after: &'a [T]) 
     let (mut step, mut at) = (Step::default(), 0);
     for row in after {
         // Most often it is the very next one. Where nothing further on is the same, it is new.
-        match before[at..].iter().position(|old| old == row) {
-            Some(skipped) => {
-                if step.new > 0 || (skipped > 0 && step.kept > 0) {
-                    steps.push(std::mem::take(&mut step));
-                }
-                step.dropped += skipped as u64;
-                step.kept += 1;
-                at += skipped + 1;
+        if let Some(skipped) = before[at..].iter().position(|old| old == row) {
+            if step.new > 0 || (skipped > 0 && step.kept > 0) {
+                steps.push(std::mem::take(&mut step));
             }
-            None => {
-                step.new += 1;
-                new_rows.push(row);
-            }
+            step.dropped += skipped as u64;
+            step.kept += 1;
+            at += skipped + 1;
+        } else {
+            step.new += 1;
+            new_rows.push(row);
         }
     }
     steps.push(step);
     numbers::put(bytes, steps.len() as u64);
     for Step { dropped, kept, new } in steps {
-        [dropped, kept, new].into_iter().for_each(|number| numbers::put(bytes, number));
+        for number in [dropped, kept, new] {
+            numbers::put(bytes, number);
+        }
     }
     new_rows
 }

@@ -240,29 +240,35 @@ impl<S: Bytes> Reader<S> {
             self.expected = None;
             return Ok(fault(FaultKind::Checksum, until));
         }
+        Ok(self.frame(&header, from, &payload))
+    }
+
+    /// What a frame holds whose bytes are as they were written; it goes on from `from` to where this stands.
+    fn frame(&mut self, header: &FrameHeader, from: u64, payload: &[u8]) -> Met {
+        let until = self.at;
         let builds_on = self.expected.replace(header.sequence.wrapping_add(1));
-        let key = header.kind == KEY;
         match header.kind {
             KEY => self.inflate.reset(false),
             NEXT if builds_on == Some(header.sequence) => {}
             NEXT => {
                 self.expected = None;
-                return Ok(Met::LeftOut(Fault { from, until, kind: FaultKind::BuildsOnLost }));
+                return Met::LeftOut(Fault { from, until, kind: FaultKind::BuildsOnLost });
             }
             // It takes no part in the stream of its group.
             _ => {
                 self.expected = self.expected.filter(|_| builds_on == Some(header.sequence));
-                return Ok(Met::Unknown);
+                return Met::Unknown;
             }
         }
-        match self.unpack(&payload, header.unpacked_bytes as usize) {
+        match self.unpack(payload, header.unpacked_bytes as usize) {
             Ok(bytes) => {
-                let at_ns = header.at_ns;
-                Ok(Met::Block(Block::Records { from, until, key, at_ns, bytes }))
+                let (key, at_ns) = (header.kind == KEY, header.at_ns);
+                Met::Block(Block::Records { from, until, key, at_ns, bytes })
             }
             Err(what) => {
                 self.expected = None;
-                Ok(fault(FaultKind::Meaningless(what.to_owned()), until))
+                let kind = FaultKind::Meaningless(what.to_owned());
+                Met::Block(Block::Fault(Fault { from, until, kind }))
             }
         }
     }

@@ -135,8 +135,7 @@ fn what_is_no_recording_or_a_newer_one_is_refused() {
 
 #[test]
 fn frames_of_an_unknown_kind_are_left_out_and_harm_nothing() {
-    let (bytes, places, _) = file(3);
-    let mut odd = bytes.clone();
+    let (mut odd, places, _) = file(3);
     // A frame is made an unknown one, with its checksum put right.
     odd[places[2] + 4] = 77;
     let sum = frame::checksum(&odd[places[2]..places[2] + 32]);

@@ -37,6 +37,7 @@ impl Ranged for Axis {
 }
 
 impl ValueFormatter<f64> for Axis {
+    #[expect(clippy::float_cmp, reason = "it is asked about the very values that it gave")]
     fn format_ext(&self, value: &f64) -> String {
         let tick = self.ticks.iter().find(|(at, _)| at == value);
         tick.map_or_else(String::new, |(_, label)| label.clone())

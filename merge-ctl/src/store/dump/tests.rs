@@ -234,7 +234,8 @@ fn data_behind_the_end_of_the_store_is_not_saved() {
     assert_eq!((saved.exceptions, saved.faults), (3, 0));
     let mut area = [0; 8192];
     open(&bytes).read_at(8192, &mut area).unwrap();
-    assert_eq!(area.iter().filter(|byte| **byte == 0x41).count() as u64, 16 * write::MAX_FAULTS);
+    let left = area.into_iter().filter(|byte| *byte == 0x41);
+    assert_eq!(left.count() as u64, 16 * write::MAX_FAULTS);
 }
 
 #[test]

@@ -50,7 +50,9 @@ pub(crate) fn compare(
     checked.survey();
     checked.survey_runs();
     checked.backwards(checked.entries());
-    from.into_iter().for_each(|from| checked.backwards(from));
+    if let Some(from) = from {
+        checked.backwards(from);
+    }
     checked.runs();
     checked.single_chunks();
 }

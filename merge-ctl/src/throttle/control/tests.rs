@@ -197,7 +197,7 @@ proptest! {
         seed: u64,
     ) {
         let mut control = Control::new(target(), 100);
-        let plant = Plant { contention, noise, works, ..Plant::default() };
+        let plant = Plant { works, contention, noise, ..Plant::default() };
         let mut running = Running::new(plant, seed);
         run(&mut control, &mut running, 60);
         running.plant.writes_per_s = 0.0;

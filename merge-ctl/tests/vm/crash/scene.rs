@@ -122,7 +122,7 @@ impl Scene {
 fn journals() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/var/lib/merge-ctl/merges") else { return Vec::new() };
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.ends_with(".merge")).collect()
+    names.filter(|name| name.strip_suffix(".merge").is_some()).collect()
 }
 
 /// Kills a process at once.

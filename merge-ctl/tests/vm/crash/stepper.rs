@@ -86,6 +86,7 @@ pub(crate) struct Stepper {
     child: Child,
     ended: bool,
     /// Between the entry of a system call and its exit: what it will have done.
+    #[expect(clippy::option_option, reason = "between the two, or a call that is no step")]
     entered: Option<Option<Step>>,
     /// Whether [`Step::Child`] counts.
     children: bool,
@@ -108,7 +109,7 @@ impl Stepper {
             | Options::PTRACE_O_EXITKILL;
         ptrace::seize(pid, options).unwrap();
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
-        let mut stepper = Self { child, ended: false, entered: None, children: false };
+        let stepper = Self { child, ended: false, entered: None, children: false };
         stepper.run_to_exec();
         stepper
     }
@@ -125,7 +126,7 @@ impl Stepper {
         pid_of(&self.child)
     }
 
-    fn run_to_exec(&mut self) {
+    fn run_to_exec(&self) {
         loop {
             match waitpid(self.pid(), None).unwrap() {
                 WaitStatus::PtraceEvent(_, _, event) if event == libc::PTRACE_EVENT_EXEC => {

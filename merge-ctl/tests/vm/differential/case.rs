@@ -130,6 +130,9 @@ pub(crate) const fn entries_per_area(chunk_sectors: u64) -> u64 {
     chunk_sectors * SECTOR / ENTRY_BYTES
 }
 
+/// Says which chunks are written, and in which order.
+type Order = fn(&mut Random, u64, u64) -> Vec<u64>;
+
 fn origin_chunks(random: &mut Random, kind: Kind, chunk_sectors: u64) -> u64 {
     if kind == Kind::Areas {
         let area = entries_per_area(chunk_sectors);
@@ -194,14 +197,14 @@ fn order(random: &mut Random, kind: Kind, chunks: u64, chunk_sectors: u64, parts
         Kind::PartialChunk => writers::around_last_chunk(random, chunks, wanted),
         Kind::NearlyFull => writers::stretches(random, chunks, wanted, 24),
         Kind::Concurrent | Kind::Mixed | Kind::Crafted => {
-            let writer = random.pick(&[
+            let all: [Order; 5] = [
                 writers::sequential,
                 writers::scattered,
                 writers::descending,
                 writers::interleaved,
                 writers::overwriting,
-            ]);
-            writer(random, chunks, wanted)
+            ];
+            random.pick(&all)(random, chunks, wanted)
         }
     }
 }

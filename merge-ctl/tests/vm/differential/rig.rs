@@ -48,6 +48,7 @@ pub(crate) struct Rig {
     made: Vec<(&'static str, DeviceNumber)>,
 }
 
+#[expect(clippy::unused_self, reason = "there is content only as long as the devices are")]
 impl Rig {
     /// Attaches the probes, for all snapshots to come.
     pub(crate) fn new() -> Self {

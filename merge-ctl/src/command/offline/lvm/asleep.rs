@@ -34,10 +34,11 @@ pub(in crate::command::offline) async fn run_asleep(
     let [given] = &options.snapshots[..] else { return Ok(None) };
     let Some(names) = sleeping(&Host::read(control)?, given)? else { return Ok(None) };
     if options.offline.dry_run {
+        let snapshot = names.snapshot();
         let run = DryRun {
             origin: &dm_name(&names),
             origin_label: &names.origin(),
-            snapshot: Some(&names.snapshot()),
+            snapshot: Some(&snapshot),
             owner: "lvm",
             devices: None,
             terms: Whose::Lvm.terms(&engine(options)),

@@ -66,12 +66,13 @@ pub(in crate::command::offline) async fn run_scheduled(
 fn rehearse(lvm: &Lvm, captured: &Captured, options: &Start) -> anyhow::Result<()> {
     let names = &captured.names;
     let steps = words::steps_recorded(captured, &lvm.disks_of(&names.vg)?);
+    let (snapshot, real, cow) = (names.snapshot(), captured.real.label(), captured.cow.label());
     let run = DryRun {
         origin: &dm_name(names),
         origin_label: &names.origin(),
-        snapshot: Some(&names.snapshot()),
+        snapshot: Some(&snapshot),
         owner: "lvm",
-        devices: Some([&captured.real.label(), &captured.cow.label()]),
+        devices: Some([&real, &cow]),
         terms: Whose::LvmOnRecord.terms(&engine(options)),
         // Only an activated volume, or private devices, could be read.
         counted: None,

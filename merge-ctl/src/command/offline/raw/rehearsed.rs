@@ -35,18 +35,7 @@ pub(super) fn print(
     let journal = harmless::path(&journal::path_of(&record.origin.name));
     let mut lines = vec![format!("write the journal {journal}")];
     lines.extend(steps.before.iter().map(ToString::to_string));
-    lines.push(format!("open {real} and {cow} for this process alone"));
-    lines.push("write into the journal that there is no way back from here".to_owned());
-    lines.push(format!("copy from {cow} to {real}: {census}"));
-    if options.offline.verify {
-        lines.push("read it back and compare it".to_owned());
-    }
-    lines.push(format!("flush {real}"));
-    lines.push(format!(
-        "clear {} of metadata on {cow}, from the last to the first, and flush it",
-        human::counted(census.areas, "area")
-    ));
-    lines.push(format!("close {real} and {cow}"));
+    lines.extend(of_engine(&real, &cow, &census, options.offline.verify));
     lines.extend(steps.after.iter().map(ToString::to_string));
     lines.push(format!("remove the journal {journal}"));
     let (origin, snapshot) = (plan.origin.label(), plan.snapshot.label());
@@ -70,6 +59,24 @@ pub(super) fn print(
     };
     dry_run::print(&run, &text, options)?;
     Ok(Exit::Done.into())
+}
+
+fn of_engine(real: &str, cow: &str, census: &Census, verify: bool) -> Vec<String> {
+    let mut lines = vec![
+        format!("open {real} and {cow} for this process alone"),
+        "write into the journal that there is no way back from here".to_owned(),
+        format!("copy from {cow} to {real}: {census}"),
+    ];
+    if verify {
+        lines.push("read it back and compare it".to_owned());
+    }
+    lines.push(format!("flush {real}"));
+    lines.push(format!(
+        "clear {} of metadata on {cow}, from the last to the first, and flush it",
+        human::counted(census.areas, "area")
+    ));
+    lines.push(format!("close {real} and {cow}"));
+    lines
 }
 
 fn label(host: &Host, device: &DeviceRef) -> anyhow::Result<String> {
