@@ -285,7 +285,11 @@ impl<S: Source> Count<S> {
         match self {
             Self::Replay(replay) => replay.add_all(old_chunks.to_vec()),
             Self::Extents(extents) => extents.add_all(old_chunks),
-            Self::Sibling(count, _) => old_chunks.iter().for_each(|chunk| count.merged(*chunk)),
+            Self::Sibling(count, _) => {
+                for chunk in old_chunks {
+                    count.merged(*chunk);
+                }
+            }
         }
     }
 

@@ -110,11 +110,12 @@ impl Disk {
             let clock = Instant::now();
             file.read_exact_at(buffer.bytes_mut(), at)?;
             let read = clock.elapsed();
+            let clock = Instant::now();
             file.write_all_at(buffer.bytes(), at)?;
             let written = clock.elapsed();
+            let clock = Instant::now();
             file.sync_data()?;
-            let synced = clock.elapsed().saturating_sub(written);
-            latencies.push([read, written.saturating_sub(read), synced]);
+            latencies.push([read, written, clock.elapsed()]);
         }
         Ok(latencies)
     }

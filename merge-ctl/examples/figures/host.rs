@@ -19,8 +19,10 @@ const SLOW_MIB: u64 = 50;
 /// What has been made. It goes in the order in which it stands here: what lies above first.
 pub(crate) struct LargeHost<'a> {
     merges: Vec<Device<'a>>,
-    _above: Vec<Device<'a>>,
-    _below: Vec<Device<'a>>,
+    #[expect(dead_code, reason = "held until it is dropped")]
+    above: Vec<Device<'a>>,
+    #[expect(dead_code, reason = "held until it is dropped")]
+    below: Vec<Device<'a>>,
     disks: Vec<Disk>,
 }
 
@@ -50,7 +52,7 @@ impl<'a> LargeHost<'a> {
             let table = format!("0 {sectors} snapshot {real} {cow} P 8");
             above.push(Device::new(control, &name, &table)?);
         }
-        let mut host = Self { merges: Vec::new(), _above: above, _below: below, disks: vec![disk] };
+        let mut host = Self { merges: Vec::new(), above, below, disks: vec![disk] };
         for number in 0..merges {
             host.begin_merge(control, number)?;
         }

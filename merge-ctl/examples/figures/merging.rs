@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use merge_ctl::dm::{Control, DeviceId, SnapshotStatus, Table, nodes};
+use merge_ctl::dm::{Control, DeviceId, DmErrorKind, SnapshotStatus, Table, nodes};
 
 use super::disk::{Disk, command};
 use super::made::Made;
@@ -60,7 +60,9 @@ impl<'a> Device<'a> {
 impl Drop for Device<'_> {
     fn drop(&mut self) {
         // Deferred: somebody may look at it right now.
-        if let Err(error) = self.control.remove(self.name.as_str(), true) {
+        if let Err(error) = self.control.remove(self.name.as_str(), true)
+            && error.kind != DmErrorKind::NoSuchDevice
+        {
             eprintln!("figures: {error}");
         }
         let _ = std::fs::remove_file(self.path());

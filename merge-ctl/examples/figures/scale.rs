@@ -121,9 +121,8 @@ fn large_origin(control: &Control, rounds: u32) -> Result<()> {
         answer("large-check", &["merge-ctl", "start", "--check", "--yes", "large-snap"])?;
     }
     answer("large-start", &["merge-ctl", "start", "--yes", "--output", "plain", "large-snap"])?;
-    // merge-ctl has taken the snapshot away.
-    let _gone = std::mem::ManuallyDrop::new(snapshot);
-    drop(origin);
+    // merge-ctl has taken the snapshot away; what lies above goes first.
+    drop((origin, snapshot));
     drop(real);
     Ok(())
 }

@@ -90,7 +90,9 @@ proptest! {
         let own = 1 << log2;
         let old_chunks = first_touches(&sectors, u64::from(own));
         let mut replay = Replay::within(chunk_size(own), ORIGIN_CHUNKS, PLENTY);
-        old_chunks.chunks(7).for_each(|chunks| replay.add_all(chunks.to_vec()));
+        for chunks in old_chunks.chunks(7) {
+            replay.add_all(chunks.to_vec());
+        }
         let rows = replay.rows(&tallied(&placed(&old_chunks, own)), Sectors(1 << 40), None);
         prop_assert_eq!(rows.iter().filter(|row| row.own).count(), 1);
         prop_assert!(rows.is_sorted_by_key(|row| row.chunk_bytes));
@@ -113,7 +115,9 @@ proptest! {
     fn extents_are_the_pieces_of_the_sorted_chunks(sectors in writes()) {
         let chunks = first_touches(&sectors, 1);
         let mut extents = Extents::within(set_bytes(ORIGIN_CHUNKS + 1));
-        chunks.chunks(5).for_each(|chunks| extents.add_all(chunks));
+        for chunks in chunks.chunks(5) {
+            extents.add_all(chunks);
+        }
         let sorted: Vec<u64> = chunks.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
         let pieces = sorted.chunk_by(|a, b| a + 1 == *b).count() as u64;
         prop_assert_eq!(extents.count(), Some(pieces));
@@ -206,7 +210,9 @@ fn without_memory_a_replay_knows_the_largest_sizes_only() {
 fn a_chunk_size_that_the_cow_device_is_too_small_for_is_told() {
     let mut replay = Replay::within(chunk_size(8), ORIGIN_CHUNKS, PLENTY);
     let old_chunks: Vec<u64> = (0..ORIGIN_CHUNKS).step_by(200).collect();
-    old_chunks.chunks(7).for_each(|chunks| replay.add_all(chunks.to_vec()));
+    for chunks in old_chunks.chunks(7) {
+        replay.add_all(chunks.to_vec());
+    }
     let rows = replay.rows(&tallied(&placed(&old_chunks, 8)), Sectors(8 * 40), None);
     let fits: Vec<_> = rows.iter().map(|row| row.fits).collect();
     // 15 chunks each; the device has 40, 20, 10 and fewer of them.
