@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what is measured rather than tested. A figure that misses its aim is said,
 //! and is no failure: the machine has its part in it.
 //!
-//! Each bench gives [`Findings`](findings::Findings); they are printed here, and published where that
+//! Each bench gives [`Findings`]; they are printed here, and published where that
 //! was asked for. Whatever a bench makes on this host is gone when it ends, also after Ctrl-C; what it
 //! makes in a VM goes with the VM.
 
