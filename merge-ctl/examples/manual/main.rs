@@ -26,7 +26,7 @@ mod command {
         pub(crate) struct HookCommand;
 
         impl HookCommand {
-            #[expect(clippy::unnecessary_wraps, reason = "as the real one")]
+            #[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that may fail")]
             pub(crate) fn parse(_: &str) -> Result<Self, String> {
                 Ok(Self)
             }

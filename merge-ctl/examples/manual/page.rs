@@ -80,12 +80,13 @@ impl Page {
 
     fn description(&self, roff: &mut Roff) {
         roff.section("DESCRIPTION");
-        let about = self.command.get_long_about().or(self.command.get_about());
-        roff.paragraphs(&placed(&about.map(ToString::to_string).unwrap_or_default()));
-        if !self.text.description.is_empty() {
-            roff.line(".PP");
-            roff.paragraphs(&placed(self.text.description));
-        }
+        let told = |text: Option<&clap::builder::StyledStr>| text.map(ToString::to_string);
+        let short = told(self.command.get_about()).unwrap_or_default();
+        let long = told(self.command.get_long_about()).unwrap_or_else(|| format!("{short}."));
+        // What is said under NAME is not said twice, where there is more to say.
+        let rest = long.strip_prefix(&format!("{short}\n")).unwrap_or(&long).trim_start();
+        let parts = [rest, self.text.description].into_iter().filter(|part| !part.is_empty());
+        roff.paragraphs(&placed(&parts.collect::<Vec<_>>().join("\n\n")));
         if self.text.name.is_empty() {
             roff.section("COMMANDS");
             for command in self.command.get_subcommands() {
@@ -121,19 +122,21 @@ impl Page {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         roff.section("EXIT STATUS");
         let mut rest = help.lines().skip(1).peekable();
-        let mut is_after = false;
         while let Some(line) = rest.next() {
-            let Some((status, meaning)) = line.trim_start().split_once("  ") else {
-                roff.line(if is_after { ".br" } else { ".PP" });
-                is_after = false;
-                roff.paragraphs(line);
-                continue;
-            };
-            let mut meaning = meaning.to_owned();
-            while let Some(more) = rest.next_if(|line| line.starts_with("     ")) {
-                meaning = format!("{meaning} {}", more.trim());
+            let status = status_of(line);
+            let mut words = status.map_or(line, |(_, meaning)| meaning).to_owned();
+            let goes_on = |line: &&str| status_of(line).is_none();
+            while let Some(more) = rest
+                .next_if(|line| goes_on(line) && (status.is_none() || line.starts_with("     ")))
+            {
+                words = format!("{words} {}", more.trim());
             }
-            roff.term(&bold(status), 4, &meaning);
+            if let Some((status, _)) = status {
+                roff.term(&bold(status), 4, &words);
+            } else {
+                roff.line(".PP");
+                roff.paragraphs(&words);
+            }
         }
     }
 
@@ -164,6 +167,13 @@ impl Page {
         let files: Vec<_> = self.text.docs.iter().map(|name| format!("{DOCS}/{name}")).collect();
         roff.paragraphs(&files.join(",\n"));
     }
+}
+
+/// A line of the help that begins with a status, or with several, and what it means.
+fn status_of(line: &str) -> Option<(&str, &str)> {
+    let (status, meaning) = line.strip_prefix("  ")?.split_once("  ")?;
+    let is_one = |word: &str| word.parse::<u8>().is_ok();
+    status.split(", ").all(is_one).then_some((status, meaning))
 }
 
 fn terms(roff: &mut Roff, section: &str, terms: &[(&str, &str)]) {

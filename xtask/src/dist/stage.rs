@@ -48,20 +48,20 @@ impl Stage {
     pub(super) fn make(workspace: &Workspace, moment: Moment, binary: &Path) -> Result<Self> {
         let stage = Self { root: release_dir(workspace).join("package"), maintainer: maintainer() };
         remade(&stage.root)?;
-        stage.put(binary, &stage.main().join(BINARY), 0o755)?;
+        put(binary, &stage.main().join(BINARY), 0o755)?;
         stage.manual(workspace, moment)?;
         for (from, to) in FILES {
             let from = workspace.root.join("merge-ctl").join(from);
-            stage.put(&from, &stage.main().join(to), 0o644)?;
+            put(&from, &stage.main().join(to), 0o644)?;
         }
         stage.point_unit_at_package()?;
         let overrides =
             workspace.root.join("merge-ctl/packaging/debian/initramfs.lintian-overrides");
         let to = stage.initramfs().join("usr/share/lintian/overrides/merge-ctl-initramfs");
-        stage.put(&overrides, &to, 0o644)?;
+        put(&overrides, &to, 0o644)?;
         for (from, to) in boot::packaged() {
             let from = workspace.root.join("merge-ctl/boot").join(from);
-            stage.put(&from, &stage.initramfs().join(to), 0o755)?;
+            put(&from, &stage.initramfs().join(to), 0o755)?;
         }
         stage.documents(workspace, moment)?;
         Ok(stage)
@@ -130,43 +130,41 @@ impl Stage {
         for (tree, name) in [(self.main(), "merge-ctl"), (self.initramfs(), "merge-ctl-initramfs")]
         {
             let doc = tree.join("usr/share/doc").join(name);
-            self.write(&doc.join("copyright"), &copyright)?;
-            self.write(&doc.join("changelog.Debian"), &changes)?;
+            write(&doc.join("copyright"), &copyright)?;
+            write(&doc.join("changelog.Debian"), &changes)?;
             gzip(&doc.join("changelog.Debian"))?;
-            self.put(&workspace.root.join("CHANGELOG.md"), &doc.join("changelog"), 0o644)?;
+            put(&workspace.root.join("CHANGELOG.md"), &doc.join("changelog"), 0o644)?;
             gzip(&doc.join("changelog"))?;
         }
         let doc = self.main().join("usr/share/doc/merge-ctl");
-        self.put(&workspace.root.join("README.md"), &doc.join("README.md"), 0o644)?;
-        self.copy_tree(&workspace.root.join("docs"), &doc.join("docs"))
+        put(&workspace.root.join("README.md"), &doc.join("README.md"), 0o644)?;
+        copy_tree(&workspace.root.join("docs"), &doc.join("docs"))
     }
+}
 
-    /// The documents with what they show, one directory deep or more.
-    fn copy_tree(&self, from: &Path, to: &Path) -> Result<()> {
-        for file in super::files(from)? {
-            let to = to.join(file.file_name().context("a file without a name")?);
-            match file.is_dir() {
-                true => self.copy_tree(&file, &to)?,
-                false => self.put(&file, &to, 0o644)?,
-            }
+/// The documents with what they show, one directory deep or more.
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    for file in super::files(from)? {
+        let to = to.join(file.file_name().context("a file without a name")?);
+        match file.is_dir() {
+            true => copy_tree(&file, &to)?,
+            false => put(&file, &to, 0o644)?,
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    #[expect(clippy::unused_self, reason = "a file of the stage")]
-    fn write(&self, to: &Path, text: &str) -> Result<()> {
-        made_for(to)?;
-        fs::write(to, text)?;
-        Ok(fs::set_permissions(to, fs::Permissions::from_mode(0o644))?)
-    }
+fn write(to: &Path, text: &str) -> Result<()> {
+    made_for(to)?;
+    fs::write(to, text)?;
+    Ok(fs::set_permissions(to, fs::Permissions::from_mode(0o644))?)
+}
 
-    #[expect(clippy::unused_self, reason = "a file of the stage")]
-    fn put(&self, from: &Path, to: &Path, mode: u32) -> Result<()> {
-        made_for(to)?;
-        fs::copy(from, to)
-            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
-        Ok(fs::set_permissions(to, fs::Permissions::from_mode(mode))?)
-    }
+fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    made_for(to)?;
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(fs::set_permissions(to, fs::Permissions::from_mode(mode))?)
 }
 
 fn made_for(file: &Path) -> Result<()> {

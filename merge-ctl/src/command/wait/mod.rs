@@ -43,6 +43,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// lvm2 looks every 15 s.
 const PATIENCE_WITH_LVM: Duration = Duration::from_secs(20);
 
+/// So long has LVM's record of a merge to stand without a merge in the kernel before it counts as put off:
+/// device-mapper is asked first, and the merge may begin before LVM answers.
+const PUT_OFF_FOR: Duration = Duration::from_secs(2);
+
 /// Waits, and tells the end.
 pub(crate) async fn run(options: &Wait) -> anyhow::Result<ExitCode> {
     let mut waiting = Waiting::new(options)?;
@@ -105,6 +109,8 @@ struct Waiting<'a> {
     announced_by: Option<u32>,
     /// The offline merge that was seen in another process's hands.
     elsewhere: Option<Elsewhere>,
+    /// Since when LVM has a merge on record that the kernel has not.
+    recorded_since: Option<Instant>,
 }
 
 impl<'a> Waiting<'a> {
@@ -120,6 +126,7 @@ impl<'a> Waiting<'a> {
             told: None,
             announced_by: None,
             elsewhere: None,
+            recorded_since: None,
         })
     }
 
@@ -130,6 +137,7 @@ impl<'a> Waiting<'a> {
                 self.elsewhere.as_ref().map_or(&self.options.origin, |elsewhere| &elsewhere.origin);
             match look(&self.control, name) {
                 Ok(Standing::Merging(host, origin)) => {
+                    self.recorded_since = None;
                     if let Some(over) = self.follow(&host, &origin).await? {
                         return Ok(over);
                     }
@@ -137,6 +145,7 @@ impl<'a> Waiting<'a> {
                 Ok(Standing::Driven) => {}
                 Ok(Standing::Offline(elsewhere)) => self.waits_for_another(elsewhere),
                 Ok(Standing::Announced(pid)) => self.waits_for_its_begin(pid),
+                Ok(Standing::Pending(pending)) if self.may_be_beginning(&pending) => {}
                 Ok(Standing::Pending(pending)) => return Ok(self.waits_for_somebody(pending)),
                 Ok(Standing::Nothing { dm_name, label }) => {
                     return self.nothing_merges(dm_name, label);
@@ -219,6 +228,12 @@ impl<'a> Waiting<'a> {
             }
             _ => None,
         }
+    }
+
+    /// Whether LVM's record may be of a merge that began just now.
+    fn may_be_beginning(&mut self, pending: &Pending) -> bool {
+        let since = self.recorded_since.get_or_insert_with(Instant::now);
+        pending.owner == Owner::Lvm && since.elapsed() < PUT_OFF_FOR
     }
 
     fn waits_for_its_begin(&mut self, pid: u32) {
