@@ -44,7 +44,7 @@ const DOCUMENT: &str = "docs/benchmarks.md";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Put the result into its section of docs/benchmarks.md too (`all` always does)
+    /// Put the result into its section of docs/benchmarks.md too; `all` does so unless it is quick
     #[arg(long, global = true)]
     publish: bool,
     /// Publish in this file instead, which has the same marks
