@@ -98,7 +98,7 @@ struct Section {
 const SECTIONS: [Section; 11] = [
     Section { name: "runs", quick: &["--rounds", "1", "--data-mib", "32"] },
     Section { name: "finish", quick: &["--rounds", "1"] },
-    Section { name: "attached", quick: &["--rounds", "1", "--seconds", "1"] },
+    Section { name: "attached", quick: &["--rounds", "1", "--seconds", "3"] },
     Section { name: "overhead", quick: &["--rounds", "2", "--seconds", "0.3"] },
     Section { name: "footprint", quick: &["--seconds", "4"] },
     Section {
@@ -113,7 +113,7 @@ const SECTIONS: [Section; 11] = [
         name: "store",
         quick: &[
             "--exceptions",
-            "100000",
+            "5000000",
             "--rounds",
             "1",
             "--areas",
