@@ -16,9 +16,15 @@ const UNREACHABLE: &str = "failed to fetch advisory database";
 /// The oldest compiler.
 const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// All of it; cargo-deny is built if need be.
+/// All of it; cargo-deny is built and the oldest compiler installed if need be.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     CARGO_DENY.ensure(workspace)?;
+    // Where there is no rustup, or nothing to be had by it, `oldest` says what is left out.
+    let version = format!("{OLDEST}.0");
+    let install = ["toolchain", "install", &version, "--profile", "minimal", "--no-self-update"];
+    if let Err(error) = Command::new("rustup").args(install).quietly() {
+        println!("Rust {version} is not installed by rustup: {error:#}");
+    }
     let told = deny(workspace)?.into_iter().chain([oldest(workspace, &["--all-targets"])?]);
     told.for_each(|line| println!("{line}"));
     Ok(())
