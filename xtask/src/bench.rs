@@ -56,7 +56,7 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Every bench, each published in docs/benchmarks.md: some 50 minutes, root only
+    /// Every bench, each published in docs/benchmarks.md: some 45 minutes, root only
     All(all::Args),
     /// What merge-ctl's tracer costs the application, on this host: root only
     Overhead(overhead::Args),
