@@ -135,9 +135,12 @@ impl<'a> Waiting<'a> {
             // The snapshot's name goes with the snapshot.
             let name =
                 self.elsewhere.as_ref().map_or(&self.options.origin, |elsewhere| &elsewhere.origin);
-            match look(&self.control, name) {
+            let standing = look(&self.control, name);
+            if !matches!(standing, Ok(Standing::Pending(_))) {
+                self.recorded_since = None;
+            }
+            match standing {
                 Ok(Standing::Merging(host, origin)) => {
-                    self.recorded_since = None;
                     if let Some(over) = self.follow(&host, &origin).await? {
                         return Ok(over);
                     }
