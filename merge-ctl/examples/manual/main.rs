@@ -3,8 +3,8 @@
 //! What options there are, and what exit statuses mean, comes from the command line's own types; what a
 //! page says beyond `--help` is in `texts.rs`. An example, so that the program itself carries no generator.
 
-#[path = "../../src/cli.rs"]
-#[expect(dead_code, reason = "only what clap makes of it is used here")]
+#[path = "../../src/cli/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "only what clap makes of it is used here")]
 mod cli;
 mod page;
 mod text;
@@ -19,7 +19,7 @@ use clap_complete::Shell;
 
 use cli::Cli;
 
-/// What `cli.rs` wants of the program, as far as a description needs it: nothing is parsed in earnest.
+/// What `cli` wants of the program, as far as a description needs it: nothing is parsed in earnest.
 mod command {
     pub(crate) mod hooks {
         #[derive(Clone, Debug)]

@@ -63,7 +63,7 @@ impl Followed {
     /// Takes the first sample of the merge at this place of the watch.
     pub(crate) fn new(watch: &mut Watch, place: usize, options: &Live) -> Self {
         let first = watch.first_sample(place);
-        let stall_after_ns = live::nanoseconds(options.stall_after);
+        let stall_after_ns = live::nanoseconds(options.watching.stall_after);
         let model = Model::first(watch.identity(place).clone(), &first, stall_after_ns);
         let companions = companions(options, &model);
         Self {

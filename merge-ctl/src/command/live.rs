@@ -334,7 +334,7 @@ pub(crate) fn output(live: &cli::Live) -> Result<Output, Usage> {
 
 /// What the probes may do.
 pub(crate) fn probe_options(live: &cli::Live) -> ProbeOptions {
-    ProbeOptions { best: best_tier(live.probes), log: live.verbose, stats: false }
+    ProbeOptions { best: best_tier(live.watching.probes), log: live.verbose, stats: false }
 }
 
 /// The best tier that the probes may try for.

@@ -7,11 +7,11 @@ use merge_ctl::harmless;
 use super::recording::Recording;
 use super::terminal;
 use super::unseen::Unseen;
-use crate::cli::Record;
+use crate::cli::{self, Record};
 
 /// Records the merges until all are over or the user leaves.
 pub(crate) async fn run(options: &Record) -> anyhow::Result<ExitCode> {
-    let as_live = options.live();
+    let as_live = cli::Live::unseen(options.watching);
     Recording::check(Some(&options.output))?;
     let unseen = Unseen::begin(&options.origins, &options.output, &as_live)?;
     let recording = Recording::asked_for(Some(&options.output), "record", &as_live)?;

@@ -73,7 +73,7 @@ impl Recording {
         Ok(Some(Self {
             recorder: Some(recorder.with_context(cannot_create)?),
             path: Some(path.to_owned()),
-            stall_after_ns: live::nanoseconds(options.stall_after),
+            stall_after_ns: live::nanoseconds(options.watching.stall_after),
             has_merges: false,
         }))
     }
@@ -87,7 +87,7 @@ impl Recording {
         Ok(Self {
             recorder: Some(recorder),
             path: None,
-            stall_after_ns: live::nanoseconds(options.stall_after),
+            stall_after_ns: live::nanoseconds(options.watching.stall_after),
             has_merges: false,
         })
     }

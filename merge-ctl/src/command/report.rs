@@ -51,7 +51,7 @@ pub(crate) async fn run(options: &cli::Report) -> anyhow::Result<ExitCode> {
         let what = if options.subject.exists() { "no recording" } else { "no file" };
         format!("{shown} is {what}, and as an origin it cannot be followed")
     };
-    let live = options.live();
+    let live = cli::Live::unseen(options.watching);
     let (watched, recorded, output) = begin(options, &live).with_context(not_followed)?;
     let ended = watched.run().await;
     let (text, survey) = told(recorded, format)?;

@@ -82,10 +82,10 @@ impl Follower {
             Err(error) if error.kind == DmErrorKind::Privilege => return Err(error.into()),
             Err(_) => None,
         };
-        let best = live::best_tier(options.probes);
+        let best = live::best_tier(options.watching.probes);
         let mut follower = Self {
             probes: ProbeOptions { best, log: false, stats: false },
-            stall_after_ns: live::nanoseconds(options.stall_after),
+            stall_after_ns: live::nanoseconds(options.watching.stall_after),
             snapshots_every: options.snapshot_interval,
             ticker: live::every(options.interval),
             eyes,

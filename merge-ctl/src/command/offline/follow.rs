@@ -170,7 +170,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(identity: MergeIdentity, face: Face, mut sampler: Sampler, options: &'a Start) -> Self {
-        let stall_after_ns = live::nanoseconds(options.live.stall_after);
+        let stall_after_ns = live::nanoseconds(options.live.watching.stall_after);
         let first = sampler.sample(None);
         let record = options.record.record.as_deref();
         let mut recording = Recording::or_none(record, "start", &options.live);
