@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use merge_ctl::dm::control::Slot;
+use merge_ctl::dm::device::Slot;
 use merge_ctl::dm::{Control, DeviceId, SnapshotStatus, Target};
 
 use crate::say;

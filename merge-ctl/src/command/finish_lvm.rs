@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use merge_ctl::dm::control::Slot;
+use merge_ctl::dm::device::Slot;
 use merge_ctl::dm::{Control, DeviceId, Host, Target};
 use merge_ctl::harmless::argument;
 use merge_ctl::human;

@@ -3,7 +3,8 @@
 //! Reading it is one function; everything else is pure, so that decisions on it are tested with
 //! pictures made by hand. A device that goes away while the picture is taken is not in it.
 
-use super::control::{Control, DeviceId, DeviceInfo, Slot};
+use super::control::Control;
+use super::device::{DeviceId, DeviceInfo, Slot};
 use super::error::{DmError, DmErrorKind};
 use super::status::SnapshotStatus;
 use super::target::{SnapshotArgs, Table, Target};

@@ -10,6 +10,7 @@
 
 pub mod changes;
 pub mod control;
+pub mod device;
 pub mod disk_identity;
 pub mod disk_stats;
 pub mod error;
@@ -19,12 +20,14 @@ pub mod in_flight;
 mod ioctl;
 pub mod kernel_log;
 pub mod nodes;
+mod payload;
 pub mod resolve;
 pub mod status;
 pub mod target;
 pub mod throttle;
 
-pub use control::{Control, DeviceId, DeviceInfo, Subject, SuspendOptions};
+pub use control::Control;
+pub use device::{DeviceId, DeviceInfo, Subject, SuspendOptions};
 pub use disk_identity::DiskIdentity;
 pub use error::{DmError, DmErrorKind, Operation};
 pub use host::{Device, Host};

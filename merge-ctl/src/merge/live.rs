@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::executor::{Executor, Seen, Step};
 use super::journal::Record;
-use crate::dm::control::{Removal, Slot};
+use crate::dm::device::{Removal, Slot};
 use crate::dm::error::Operation;
 use crate::dm::{
     Control, Device, DeviceId, DmError, DmErrorKind, Host, Subject, SuspendOptions, Table, nodes,

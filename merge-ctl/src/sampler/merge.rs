@@ -7,7 +7,7 @@ use super::Shared;
 use super::next_runs::NextRunsReader;
 use super::store::StoreReading;
 use crate::clock::now_ns;
-use crate::dm::control::DeviceStatus;
+use crate::dm::device::DeviceStatus;
 use crate::dm::kernel_log::LoggedFailure;
 use crate::dm::{
     Control, DeviceId, DmErrorKind, SnapshotStatus, Usage, disk_stats, in_flight, kernel_log,

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use merge_ctl::dm::control::{Removal, Slot};
+use merge_ctl::dm::device::{Removal, Slot};
 use merge_ctl::dm::{
     Control, DeviceId, DeviceRef, DmErrorKind, Host, Persistence, SnapshotArgs, Subject,
     SuspendOptions, Table, Target, holders, in_flight, nodes, resolve, throttle,

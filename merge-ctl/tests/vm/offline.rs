@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use merge_ctl::dm::control::Removal;
+use merge_ctl::dm::device::Removal;
 use merge_ctl::dm::{
     Control, DeviceId, Persistence, SnapshotArgs, Subject, Table, Target, Usage, nodes,
 };

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use merge_ctl::dm::changes::Changes;
-use merge_ctl::dm::control::Slot;
+use merge_ctl::dm::device::Slot;
 use merge_ctl::dm::{Control, DeviceId, Host, Target, nodes};
 use merge_ctl::harmless::argument;
 use merge_ctl::human;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use merge_ctl::dm::control::Removal;
+use merge_ctl::dm::device::Removal;
 use merge_ctl::dm::holders::Holders;
 use merge_ctl::dm::{
     Control, DeviceId, Host, Persistence, SnapshotArgs, Subject, Table, Target, Usage, nodes,
