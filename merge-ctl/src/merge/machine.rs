@@ -17,14 +17,13 @@
 //! Pure. It refuses to touch an origin that carries a table of somebody else's.
 
 mod aside;
+mod devices;
+mod refusals;
 
 use super::executor::{Seen, Step};
 use super::journal::{Phase, Record};
-use super::preflight::{Obstacle, Refusal};
-use crate::dm::{SnapshotArgs, SnapshotStatus, Table, Target};
-use crate::harmless::argument;
-use crate::safe_path;
-use crate::sample::Owner;
+use super::preflight::Refusal;
+use crate::dm::{SnapshotStatus, Table, Target};
 use crate::state::State;
 
 /// How often a step is tried in one and the same scene.
@@ -496,136 +495,6 @@ impl Look<'_> {
         }
         steps.extend(self.drop_snapshot());
         self.first_or(steps, Written::Anything, || Next::Reached(State::Finished))
-    }
-}
-
-/// Who is who.
-impl Look<'_> {
-    fn origin(&self) -> String {
-        self.record.origin.name.clone()
-    }
-
-    /// The snapshot's name. Asked for only where the scene has a snapshot.
-    fn snapshot(&self) -> String {
-        self.record.snapshot.as_ref().map(|it| it.device.name.clone()).unwrap_or_default()
-    }
-
-    /// The snapshot, as long as it holds the exceptions.
-    fn holder(&self) -> Option<&Seen> {
-        let snapshot = self.scene.snapshot.as_ref()?;
-        (self.is_snapshot(&snapshot.live) && has_store(&snapshot.live)).then_some(snapshot)
-    }
-
-    /// Whether a table is on the way to the merge, and not live.
-    fn half_loaded(&self) -> bool {
-        let origin = self.scene.origin.as_ref().and_then(|seen| seen.inactive.as_ref());
-        let snapshot = self.scene.snapshot.as_ref().and_then(|seen| seen.inactive.as_ref());
-        origin.is_some_and(|table| self.is_merge(table)) || snapshot.is_some_and(is_error)
-    }
-
-    fn args(&self) -> Option<&SnapshotArgs> {
-        self.record.args()
-    }
-
-    fn is_merge(&self, table: &Table) -> bool {
-        self.is_over_our_store(table, "snapshot-merge")
-    }
-
-    fn is_snapshot(&self, table: &Table) -> bool {
-        self.is_over_our_store(table, "snapshot")
-    }
-
-    /// Compared by the devices alone: without a store, a target prints a chunk size of 0.
-    fn is_over_our_store(&self, table: &Table, kind: &str) -> bool {
-        let Some((args, target)) = self.args().zip(table.only()) else { return false };
-        let params = target.params();
-        let mut words = params.split_ascii_whitespace();
-        target.kind() == kind
-            && words.next() == Some(&*args.real.to_string())
-            && words.next() == Some(&*args.cow.to_string())
-    }
-
-    /// What an origin carries before and after.
-    fn is_plain(&self, table: &Table) -> bool {
-        let real = self.args().map(|args| &args.real);
-        let after = match table.only() {
-            Some(Target::Linear { device, offset }) => Some(device) == real && offset.0 == 0,
-            Some(Target::SnapshotOrigin { real: device }) => Some(device) == real,
-            _ => false,
-        };
-        after || same(table, &self.record.origin_before)
-    }
-}
-
-/// Choosing and refusing.
-impl Look<'_> {
-    /// The first step that has not yet been tried in vain.
-    fn first(&self, steps: impl IntoIterator<Item = Step>, written: Written) -> Next {
-        self.first_or(steps, written, || self.stuck())
-    }
-
-    fn first_or(
-        &self,
-        steps: impl IntoIterator<Item = Step>,
-        written: Written,
-        otherwise: impl FnOnce() -> Next,
-    ) -> Next {
-        let step = steps.into_iter().find(|step| self.tries.left(step, &self.shape));
-        step.map_or_else(otherwise, |step| Next::Step(step, written))
-    }
-
-    fn stuck(&self) -> Next {
-        Next::Stuck(state(self.record, self.scene))
-    }
-
-    fn foreign(&self, origin: &Seen) -> Next {
-        let name = &self.record.origin.name;
-        Next::Refused(Refusal {
-            obstacle: Obstacle::Unfit,
-            reason: format!("{name} carries a table that is not of this merge: `{}`.", origin.live),
-            way_out: "Somebody has changed it since. If the merge is of no interest any more, \
-                      remove its journal: `merge-ctl status --json` names the file."
-                .to_owned(),
-        })
-    }
-
-    fn not_mergeable(&self, snapshot: &Seen) -> Option<Refusal> {
-        let status = match &snapshot.status {
-            Some(SnapshotStatus::Usage(_)) => return None,
-            Some(status) => status.to_string(),
-            None => "nothing".to_owned(),
-        };
-        Some(Refusal {
-            obstacle: Obstacle::Failed,
-            reason: format!("{} cannot be merged: the kernel says {status}.", self.snapshot()),
-            way_out: "What it held cannot be had back from it.".to_owned(),
-        })
-    }
-
-    fn never_resume(&self) -> Refusal {
-        let name = &self.record.origin.name;
-        Refusal {
-            obstacle: Obstacle::Failed,
-            reason: format!("The merge into {name} has failed, or its store is invalid."),
-            way_out: safe_path::way_out(name, Owner::DeviceMapper),
-        }
-    }
-
-    fn not_done(&self) -> Refusal {
-        let name = &self.record.origin.name;
-        Refusal {
-            obstacle: Obstacle::StillMerging,
-            reason: format!("The merge into {name} is not done."),
-            way_out: format!("Watch it: merge-ctl monitor {}.", argument(name)),
-        }
-    }
-
-    fn status_unknown(&self) -> Refusal {
-        Refusal {
-            obstacle: Obstacle::Unfit,
-            reason: format!("The state of {} is not known.", self.record.origin.name),
-            way_out: "Look at `dmsetup status` and the kernel log.".to_owned(),
-        }
     }
 }
 

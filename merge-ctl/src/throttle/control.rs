@@ -20,21 +20,18 @@
 //! * **A merge never starves**: there is a floor, and it is higher where a merge of many short runs would
 //!   do less than one a second.
 
+mod level;
+mod window;
+
 use super::blame::Blame;
 use super::evidence::Observation;
 use super::goal::{Doing, Target, Useless};
+use level::Level;
+use window::{Verdict, Window};
 
 const S: u64 = 1_000_000_000;
-/// The shortest window.
-const WINDOW_NS: u64 = S;
-/// A window with few writes is waited for so long.
-const LONGEST_WINDOW_NS: u64 = 3 * S;
 /// After a step down the kernel needs so long to follow.
 const SETTLE_NS: u64 = S;
-/// Of the target: what is faster leaves room for the merge.
-const MARGIN: f64 = 0.8;
-/// Of the slow writes that may be: where fewer are slow there is room for the merge.
-const ROOM: f64 = 0.5;
 /// Where a step down aims at, as a part of the slow writes that may be.
 const AIM: f64 = 0.7;
 /// The largest and the smallest step down.
@@ -60,8 +57,6 @@ const RECHECK_NS: (u64, u64) = (30 * S, 480 * S);
 const RECHECK_WINDOWS: u32 = 2;
 /// A merge that does so many runs a second does one at the least.
 const MANY_RUNS_PER_S: f64 = 10.0;
-/// What is remembered of the writes counts half after so long.
-const MEMORY_NS: f64 = 30e9;
 
 /// What is to be set, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,143 +318,6 @@ impl Control {
             Mode::Free => self.slowing_since_ns = now_ns,
             _ => {}
         }
-    }
-}
-
-/// How a window was.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Verdict {
-    /// Too many slow writes.
-    Bad {
-        /// The share of them.
-        share: f64,
-    },
-    /// Not too many.
-    Good {
-        /// So few that the merge may have more.
-        room: bool,
-        /// There were no writes at all.
-        quiet: bool,
-    },
-}
-
-/// What is being gathered for the next verdict.
-#[derive(Clone, Debug, Default)]
-struct Window {
-    span_ns: u64,
-    /// What is left of the time that is not judged.
-    settle_ns: u64,
-    writes: u64,
-    slow: f64,
-    /// Those that are beyond the margin; the slow ones are among them.
-    nearly_slow: f64,
-    /// Writes in flight at the last look that are slow already.
-    stuck: u64,
-    merged_bytes: u64,
-    runs: Option<u64>,
-    copy_ns: u64,
-    let_through_ns: u64,
-}
-
-impl Window {
-    fn begin(&mut self) {
-        *self = Self { settle_ns: self.settle_ns, ..Self::default() };
-    }
-
-    fn take(&mut self, seen: &Observation, limit_ns: u64, lets_through: bool) {
-        if self.settle_ns > 0 {
-            self.settle_ns = self.settle_ns.saturating_sub(seen.span_ns);
-            return;
-        }
-        self.span_ns += seen.span_ns;
-        self.writes += seen.writes.count();
-        self.slow += seen.writes.slower_than(limit_ns);
-        self.nearly_slow += seen.writes.slower_than((limit_ns as f64 * MARGIN) as u64);
-        let stuck = seen.in_flight.iter().filter(|write| write.age_ns >= limit_ns).count();
-        self.stuck = stuck as u64;
-        self.merged_bytes += seen.merged_bytes;
-        if let Some(runs) = seen.runs {
-            *self.runs.get_or_insert(0) += runs.runs;
-            self.copy_ns += runs.copy_ns.min(runs.ns);
-        }
-        if lets_through {
-            self.let_through_ns += seen.span_ns;
-        }
-    }
-
-    /// The verdict, once there is enough for one. `allowed`: the share of writes that may be slow.
-    fn verdict(&self, allowed: f64) -> Option<Verdict> {
-        if self.span_ns < WINDOW_NS {
-            return None;
-        }
-        let writes = (self.writes + self.stuck) as f64;
-        let slow = self.slow + self.stuck as f64;
-        // Of few writes a single one may be slow: it says nothing about a percentile.
-        let may_be_slow = (writes * allowed).max(1.0);
-        if slow > may_be_slow {
-            return Some(Verdict::Bad { share: slow / writes });
-        }
-        let quiet = writes == 0.0;
-        if !quiet && writes < (0.5 / allowed).min(200.0) && self.span_ns < LONGEST_WINDOW_NS {
-            return None;
-        }
-        let nearly_slow = self.nearly_slow + self.stuck as f64;
-        Some(Verdict::Good { room: nearly_slow <= ROOM * may_be_slow, quiet })
-    }
-}
-
-/// How it was for a while: sums that fade.
-#[derive(Clone, Copy, Debug, Default)]
-struct Level {
-    /// How long in all; this does not fade.
-    lasted_ns: u64,
-    span_ns: f64,
-    writes: f64,
-    slow: f64,
-    bytes: f64,
-    runs: f64,
-    copy_ns: f64,
-    let_through_ns: f64,
-    sees_runs: bool,
-}
-
-impl Level {
-    fn take(&mut self, window: &Window) {
-        let keep = 0.5_f64.powf(window.span_ns as f64 / MEMORY_NS);
-        let mut add = |sum: fn(&mut Self) -> &mut f64, more: f64| {
-            let sum = sum(self);
-            *sum = *sum * keep + more;
-        };
-        add(|level| &mut level.span_ns, window.span_ns as f64);
-        add(|level| &mut level.writes, (window.writes + window.stuck) as f64);
-        add(|level| &mut level.slow, window.slow + window.stuck as f64);
-        add(|level| &mut level.bytes, window.merged_bytes as f64);
-        add(|level| &mut level.runs, window.runs.unwrap_or(0) as f64);
-        add(|level| &mut level.copy_ns, window.copy_ns as f64);
-        add(|level| &mut level.let_through_ns, window.let_through_ns as f64);
-        self.lasted_ns += window.span_ns;
-        self.sees_runs |= window.runs.is_some();
-    }
-
-    fn slow_share(&self) -> f64 {
-        self.slow / self.writes.max(1.0)
-    }
-
-    fn bytes_per_s(&self) -> f64 {
-        self.bytes * 1e9 / self.span_ns.max(1.0)
-    }
-
-    fn runs_per_s(&self) -> Option<f64> {
-        (self.sees_runs && self.span_ns > 0.0).then(|| self.runs * 1e9 / self.span_ns)
-    }
-
-    /// The part of the time that copies took; none where no run was seen.
-    fn copy_share(&self) -> Option<f64> {
-        (self.runs > 0.0).then(|| self.copy_ns / self.span_ns.max(1.0))
-    }
-
-    fn let_through_share(&self) -> f64 {
-        self.let_through_ns / self.span_ns.max(1.0)
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! * [`goal`]: what is wanted. [`control`]: the law that finds the percentage for a target, pure.
 //!   [`evidence`] and [`effect`]: what the models say of writes and of the merge, pure.
-//! * [`lease`]: who has changed the setting and what it was, for whoever has to put it back.
+//! * [`lease`]: who ([`holder`]) has changed the setting and what it was, for whoever has to put it back.
 //! * [`throttler`]: all of it at work.
 //!
 //! What always holds: nobody changes the setting without a lease and a guard process; it is put back
@@ -18,6 +18,7 @@ pub mod control;
 pub mod effect;
 pub mod evidence;
 pub mod goal;
+pub mod holder;
 pub mod lease;
 pub mod others;
 pub mod throttler;
@@ -27,5 +28,6 @@ mod plants;
 
 pub use effect::Effect;
 pub use goal::{Doing, Goal, Percentile, Profile, Target, Throttling, Useless};
-pub use lease::{Holder, Lease, Place};
+pub use holder::Holder;
+pub use lease::{Lease, Place};
 pub use throttler::{Restored, ThrottleError, Throttler};
