@@ -1,5 +1,7 @@
 //! A program in a pseudo-terminal, driven as by hand.
 
+mod pty;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command};
@@ -7,9 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 /// Long enough for any machine.
@@ -41,19 +41,9 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts it.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
+        let (ours, theirs) = pty::pair();
         tcsetwinsize(&ours, Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 })
             .unwrap();
-        let path = ptsname(&ours, Vec::new()).unwrap();
-        let mut options = File::options();
-        options.read(true).write(true);
-        std::os::unix::fs::OpenOptionsExt::custom_flags(
-            &mut options,
-            OFlags::NOCTTY.bits().cast_signed(),
-        );
-        let theirs = options.open(path.to_str().unwrap()).unwrap();
         let child = command
             .env("TERM", "xterm")
             .stdin(theirs.try_clone().unwrap())
@@ -61,9 +51,8 @@ impl Terminal {
             .stderr(theirs)
             .spawn()
             .unwrap();
-        let keyboard = File::from(ours);
-        let screen = reading(keyboard.try_clone().unwrap());
-        Self { keyboard, screen, seen: String::new(), child }
+        let screen = reading(ours.try_clone().unwrap());
+        Self { keyboard: ours, screen, seen: String::new(), child }
     }
 
     /// Becomes larger or smaller, as a window does.

@@ -1,16 +1,16 @@
 //! A merge that was detached goes on without whoever started it.
 
-use std::fs::{self, File};
+#[path = "../terminal/pty.rs"]
+mod pty;
+
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 use super::merge_ctl::{Ended, Waiter, merge_ctl};
@@ -93,22 +93,11 @@ fn the_foreground_returns_and_the_merge_is_followed_and_finished() {
     assert_eq!((&last["type"], &last["state"]), (&"summary".into(), &"finished".into()), "{log}");
 }
 
-/// A terminal: the end that a person sits at, and the end that a process has.
-fn terminal() -> (File, File) {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&ours).unwrap();
-    unlockpt(&ours).unwrap();
-    let path = ptsname(&ours, Vec::new()).unwrap();
-    let mut options = File::options();
-    options.read(true).write(true).custom_flags(OFlags::NOCTTY.bits() as i32);
-    (ours.into(), options.open(path.to_str().unwrap()).unwrap())
-}
-
 #[test]
 #[ignore = "needs a VM: cargo xtask test"]
 fn the_end_of_the_terminal_ends_the_shell_and_not_the_merge() {
     let (bed, promised_content) = slow_merge("hangup");
-    let (ours, theirs) = terminal();
+    let (ours, theirs) = pty::pair();
     let script = format!("merge-ctl start --detach --output json {}; sleep 100", bed.dm("snap"));
     // Leads a session, and has the terminal for its own.
     let mut shell = Command::new("setsid")
