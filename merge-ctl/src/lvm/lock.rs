@@ -85,6 +85,7 @@ mod tests {
         let error = GroupLock::take(directory.path(), "vg", Duration::ZERO).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(writer);
+        // Waits, as below.
         let _reader = locked_by_another(&path, FlockOperation::LockShared);
         GroupLock::take(directory.path(), "vg", Duration::ZERO).unwrap();
     }
@@ -98,7 +99,8 @@ mod tests {
         flock(&file, FlockOperation::NonBlockingLockShared).unwrap();
         flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap_err();
         drop(lock);
-        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        // Waits: a program that another test starts right now has the lock too, until its `exec`.
+        flock(&file, FlockOperation::LockExclusive).unwrap();
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod faulty;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -56,8 +57,7 @@ impl Case {
     }
 
     fn devices(&self) -> Devices {
-        let open = |path: &Path, label| Target::open(path, label).unwrap();
-        Devices { origin: open(&self.origin(), "origin"), cow: open(&self.cow(), "cow") }
+        Devices { origin: opened(&self.origin(), "origin"), cow: opened(&self.cow(), "cow") }
     }
 
     /// The origin after a merge, made in the plainest way.
@@ -107,6 +107,22 @@ impl Case {
         let queue = |devices: &Devices, slots, _| Faulty::boxed(devices, slots, fault.clone());
         let budget = Budget { workers, ..Budget::of(options) };
         engine::merge(&devices, options, budget, &queue, meter)
+    }
+}
+
+/// A file whose lock was let go a moment ago: a program that another test starts right now has it
+/// too, until its `exec`.
+fn opened(path: &Path, label: &str) -> Target {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Target::open(path, label) {
+            Err(OfflineError::Open { source, .. })
+                if source.kind() == ErrorKind::ResourceBusy && Instant::now() < until =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened.unwrap(),
+        }
     }
 }
 
@@ -324,7 +340,7 @@ fn one_file_is_not_merged_into_itself_and_none_is_opened_twice() {
     let devices = case.devices();
     let busy = Target::open(&linked, "linked").unwrap_err();
     let OfflineError::Open { source, .. } = &busy else { panic!("{busy}") };
-    assert_eq!(source.kind(), std::io::ErrorKind::ResourceBusy);
+    assert_eq!(source.kind(), ErrorKind::ResourceBusy);
     assert!(devices.cow.is_same(&devices.cow) && !devices.cow.is_same(&devices.origin));
 }
 
