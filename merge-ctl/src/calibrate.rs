@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::plan::costs::{LARGE_BYTES, SMALL_BYTES, Timed};
 use crate::store::aligned::AlignedBuffer;
 use crate::store::{FileSource, Source, StoreError};
-use crate::units::{DeviceNumber, SECTOR_BYTES, Sectors};
+use crate::units::{DeviceNumber, SECTOR_BYTES, Sectors, nanoseconds};
 
 /// How long reads of one size on one device may go on; a read that has begun is waited for.
 const BUDGET: Duration = Duration::from_millis(250);
@@ -104,7 +104,7 @@ fn time(device: &FileSource, bytes: u64, places: &mut Places) -> Result<Vec<u64>
     let mut times_ns = Vec::with_capacity(most);
     while times_ns.len() < least || (times_ns.len() < most && begun.elapsed() < BUDGET) {
         let took = read(places.next(bytes))?;
-        times_ns.push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        times_ns.push(nanoseconds(took));
     }
     Ok(times_ns)
 }

@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use merge_ctl::dm::resolve::ResolveError;
 use merge_ctl::dm::{DmError, DmErrorKind};
 use merge_ctl::harmless::printable_lines;
+use merge_ctl::hooks;
 use merge_ctl::merge::journal::below::Missing;
 use merge_ctl::merge::journal::{DriverError, JournalError};
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::merge::recording::RecordError;
+use merge_ctl::model::{Model, State};
 use merge_ctl::offline::OfflineError;
 use merge_ctl::store::StoreError;
 use merge_ctl::throttle::ThrottleError;
@@ -41,6 +43,18 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// For the last that was seen of a merge.
+    pub(crate) fn of(model: &Model) -> Self {
+        match model.state {
+            State::Finished => Self::Done,
+            State::Stalled => Self::Stalled,
+            State::Suspended if hooks::lasting(model).is_some() => Self::Stalled,
+            State::Failed | State::Invalid => Self::Failed,
+            State::Gone => Self::Error,
+            _ => Self::StillMerging,
+        }
+    }
+
     /// The worst of several: what somebody has to look at first. Nothing at all is done.
     pub(crate) fn worst(all: impl IntoIterator<Item = Self>) -> Self {
         all.into_iter().max_by_key(|exit| exit.rank()).unwrap_or(Self::Done)

@@ -17,6 +17,7 @@ use merge_ctl::output::explain::{self, Explained, Watched};
 use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sampler::Watch;
 use merge_ctl::store::{ForwardRuns, Source, Store};
+use merge_ctl::units::nanoseconds;
 
 use super::live;
 use super::subject::{Content, Devices, Subject};
@@ -68,7 +69,7 @@ async fn merge(options: &Explain, subject: &Subject, devices: &Devices) -> anyho
     let place = all.add(&devices.host, origin, args, None)?;
     let (model, watched) = watch(all, place, options.duration).await;
     missing.splice(0..0, model.identity.probes.missing.iter().cloned());
-    let merge = Some(Watched { model: &model, ns: live::nanoseconds(watched) });
+    let merge = Some(Watched { model: &model, ns: nanoseconds(watched) });
     print(options, &Explained { name: &options.name, merge, store, missing })
 }
 

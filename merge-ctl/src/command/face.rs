@@ -7,6 +7,7 @@ use std::time::Duration;
 use merge_ctl::model::{Model, Stall};
 use merge_ctl::output::{advice, json, plain};
 use merge_ctl::sample::Run;
+use merge_ctl::units::nanoseconds;
 
 use super::dashboard::Dashboard;
 use super::followed::Followed;
@@ -145,7 +146,7 @@ impl Told {
 impl Lines {
     /// Lines, with so long between two of progress.
     pub(crate) fn new(json: bool, interval: Duration) -> Self {
-        let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let interval_ns = nanoseconds(interval);
         Self { json, interval_ns, told: HashMap::new() }
     }
 

@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use merge_ctl::dm::Control;
-use merge_ctl::hooks;
 use merge_ctl::model::{Model, State};
 use merge_ctl::sample::Sample;
 use merge_ctl::sampler::Watch;
+use merge_ctl::units::nanoseconds;
 
-use super::live;
 use super::throttle::Beside;
 use crate::cli::Live;
 use crate::exit::{self, Exit};
@@ -63,7 +62,7 @@ impl Followed {
     /// Takes the first sample of the merge at this place of the watch.
     pub(crate) fn new(watch: &mut Watch, place: usize, options: &Live) -> Self {
         let first = watch.first_sample(place);
-        let stall_after_ns = live::nanoseconds(options.watching.stall_after);
+        let stall_after_ns = nanoseconds(options.watching.stall_after);
         let model = Model::first(watch.identity(place).clone(), &first, stall_after_ns);
         let companions = companions(options, &model);
         Self {
@@ -151,18 +150,6 @@ impl Followed {
         if let Some(error) = &self.failure {
             return exit::of(error);
         }
-        exit_of(&self.model)
-    }
-}
-
-/// The exit status for the last that was seen of a merge.
-pub(crate) fn exit_of(model: &Model) -> Exit {
-    match model.state {
-        State::Finished => Exit::Done,
-        State::Stalled => Exit::Stalled,
-        State::Suspended if hooks::lasting(model).is_some() => Exit::Stalled,
-        State::Failed | State::Invalid => Exit::Failed,
-        State::Gone => Exit::Error,
-        _ => Exit::StillMerging,
+        Exit::of(&self.model)
     }
 }

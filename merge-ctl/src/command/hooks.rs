@@ -19,10 +19,12 @@ use merge_ctl::hooks::{Event, Told, facts};
 use merge_ctl::human::{self, printable};
 use merge_ctl::model::Model;
 use merge_ctl::state_dir;
+use merge_ctl::units::nanoseconds;
 use rustix::fs::{Access, OFlags};
 
-use super::{followed, terminal};
+use super::terminal;
 use crate::cli::HookOptions;
+use crate::exit::Exit;
 
 /// So many hooks run at once; who comes later waits for a place.
 const AT_ONCE: usize = 8;
@@ -189,7 +191,7 @@ impl Hooks {
             command: command.clone(),
             event,
             origin: model.identity.origin.clone(),
-            facts: facts(event, model, followed::exit_of(model) as u8),
+            facts: facts(event, model, Exit::of(model) as u8),
         });
         match call {
             Some(call) if event == Event::Stall => {
@@ -315,7 +317,7 @@ impl Running {
     }
 
     fn left(self) -> String {
-        let ns = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let ns = nanoseconds(self.since.elapsed());
         format!("{} still runs after {} and is left to itself", self.label, human::duration(ns))
     }
 }

@@ -346,11 +346,6 @@ pub(crate) const fn best_tier(probes: Probes) -> ProbeTier {
     }
 }
 
-/// A duration as the model takes it.
-pub(crate) fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// A ticker that makes up for no tick that it has missed.
 pub(crate) fn every(period: Duration) -> Interval {
     let mut ticker = interval(period);

@@ -20,10 +20,10 @@ use merge_ctl::probe::Probe;
 use merge_ctl::sample::KernelInFlight;
 use merge_ctl::sampler;
 use merge_ctl::store::Run;
-use merge_ctl::units::{ChunkSize, DeviceNumber, Sectors};
+use merge_ctl::units::{ChunkSize, DeviceNumber, Sectors, nanoseconds};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::live::{self, LeaveSignals};
+use super::live::LeaveSignals;
 use crate::cli::{Live, Output, WhenQuiet};
 
 /// The longest time between two looks.
@@ -123,7 +123,7 @@ impl QuietWait {
                 _ = ticker.tick() => {}
                 () = signals.any() => return Ok(Waited::Left),
             }
-            let at_ns = live::nanoseconds(self.began.elapsed());
+            let at_ns = nanoseconds(self.began.elapsed());
             let mut all_quiet = true;
             for origin in &mut *origins {
                 match origin.look(control, probe, at_ns)? {
@@ -150,8 +150,8 @@ impl QuietWait {
                     origin: &origin.target.origin,
                     label: &origin.target.label,
                     unix_s,
-                    for_ns: live::nanoseconds(self.for_),
-                    waited_ns: live::nanoseconds(self.began.elapsed()),
+                    for_ns: nanoseconds(self.for_),
+                    waited_ns: nanoseconds(self.began.elapsed()),
                     waiting: origin.waiting.as_ref()?,
                     first_run: origin.first.known,
                 })
@@ -163,10 +163,7 @@ impl QuietWait {
     /// What to say where it took too long.
     pub(crate) fn gave_up(&self) -> String {
         let last = self.teller.last.as_deref().unwrap_or("it was not quiet");
-        format!(
-            "{last}; gave up after {}",
-            human::duration(live::nanoseconds(self.began.elapsed()))
-        )
+        format!("{last}; gave up after {}", human::duration(nanoseconds(self.began.elapsed())))
     }
 }
 
@@ -203,7 +200,7 @@ struct Origin {
 
 impl Origin {
     fn new(target: Target, for_: Duration) -> Self {
-        let watch = Watch::new(live::nanoseconds(for_), target.chunk_size);
+        let watch = Watch::new(nanoseconds(for_), target.chunk_size);
         Self { target, watch, first: FirstRunFinder::default(), waiting: None }
     }
 

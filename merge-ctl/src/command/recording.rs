@@ -14,9 +14,9 @@ use merge_ctl::human;
 use merge_ctl::merge::preflight::{Obstacle, Refusal};
 use merge_ctl::recording::{Facts, Lost, Outcome, Recorder, Sink};
 use merge_ctl::sample::{MergeIdentity, Sample};
+use merge_ctl::units::nanoseconds;
 use rustix::fs::Access;
 
-use super::live;
 use super::terminal;
 use crate::cli;
 use crate::exit::Usage;
@@ -73,7 +73,7 @@ impl Recording {
         Ok(Some(Self {
             recorder: Some(recorder.with_context(cannot_create)?),
             path: Some(path.to_owned()),
-            stall_after_ns: live::nanoseconds(options.watching.stall_after),
+            stall_after_ns: nanoseconds(options.watching.stall_after),
             has_merges: false,
         }))
     }
@@ -87,7 +87,7 @@ impl Recording {
         Ok(Self {
             recorder: Some(recorder),
             path: None,
-            stall_after_ns: live::nanoseconds(options.watching.stall_after),
+            stall_after_ns: nanoseconds(options.watching.stall_after),
             has_merges: false,
         })
     }

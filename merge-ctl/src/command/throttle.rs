@@ -21,7 +21,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 pub(crate) use self::beside::Beside;
 pub(crate) use self::left::{Watch, look_back};
-use super::followed::exit_of;
 use super::live::{self, LeaveSignals};
 use super::monitor;
 use super::terminal;
@@ -198,7 +197,7 @@ impl AtWork {
         self.tell(model, Moment::End(restored))?;
         Ok(match restored {
             Restored::Foreign(_) => Exit::Error.into(),
-            _ => exit_of(model).into(),
+            _ => Exit::of(model).into(),
         })
     }
 

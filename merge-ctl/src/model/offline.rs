@@ -8,6 +8,7 @@
 use crate::cost::TimeRange;
 use crate::offline::meter::{Reading, Stage};
 use crate::sample::{OfflineEnd, OfflineFacts, OfflineTerms};
+use crate::units::nanoseconds;
 
 /// An estimate from less than this would be noise.
 const MIN_ESTIMATE_NS: u64 = 1_000_000_000;
@@ -162,7 +163,7 @@ pub(super) fn left_bytes(facts: &OfflineFacts, terms: Option<OfflineTerms>) -> O
 }
 
 fn stages(reading: &Reading) -> [StageTime; Stage::ALL.len()] {
-    let ns = reading.times.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    let ns = reading.times.map(nanoseconds);
     let all: f64 = ns.iter().map(|ns| *ns as f64).sum();
     std::array::from_fn(|place| {
         let (stage, ns) = (Stage::ALL[place], ns[place]);

@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::ProgramCost;
 use super::layout::{Device, Layout};
 use super::leftover::Leftover;
+use crate::units::nanoseconds;
 
 /// What `cargo xtask ebpf` built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MERGE_EBPF_OBJECT"));
@@ -196,7 +197,7 @@ impl Programs {
         let costs = self.ebpf.programs().filter_map(|(name, program)| {
             // Programs that are not loaded have no figures.
             let info = program.info().ok()?;
-            let ns = u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX);
+            let ns = nanoseconds(info.run_time());
             Some(ProgramCost { program: name.to_owned(), runs: info.run_count(), ns })
         });
         costs.collect()

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::system::{sysinfo, uname};
 
 use super::record::Facts;
+use crate::units::nanoseconds;
 
 impl Facts {
     /// Of this host, now. `command`: the subcommand that records, with so long between two lines.
@@ -16,7 +17,7 @@ impl Facts {
             merge_ctl: env!("CARGO_PKG_VERSION").to_owned(),
             command: command.to_owned(),
             unix_s: since_1970.as_secs(),
-            interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
+            interval_ns: nanoseconds(interval),
             kernel: system.release().to_string_lossy().into_owned(),
             machine: system.machine().to_string_lossy().into_owned(),
             cpus: thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64),

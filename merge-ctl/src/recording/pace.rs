@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::units::nanoseconds;
+
 /// How many times as fast as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speed {
@@ -87,7 +89,7 @@ impl Pace {
         if self.paused {
             return;
         }
-        let elapsed_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let elapsed_ns = nanoseconds(elapsed);
         self.at_ns = match self.speed {
             Speed::Times(times) => {
                 self.at_ns.saturating_add(elapsed_ns.saturating_mul(times.into()))

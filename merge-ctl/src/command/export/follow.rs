@@ -19,6 +19,7 @@ use merge_ctl::model::{Model, State};
 use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sample::{Dropped, ProbeTier};
 use merge_ctl::sampler::Watch;
+use merge_ctl::units::nanoseconds;
 use tokio::time::Interval;
 
 use super::{own, told_once};
@@ -85,7 +86,7 @@ impl Follower {
         let best = live::best_tier(options.watching.probes);
         let mut follower = Self {
             probes: ProbeOptions { best, log: false, stats: false },
-            stall_after_ns: live::nanoseconds(options.watching.stall_after),
+            stall_after_ns: nanoseconds(options.watching.stall_after),
             snapshots_every: options.snapshot_interval,
             ticker: live::every(options.interval),
             eyes,

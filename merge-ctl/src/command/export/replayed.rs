@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use merge_ctl::harmless;
 use merge_ctl::metrics::{self, Own, Page};
 use merge_ctl::recording::Player;
+use merge_ctl::units::nanoseconds;
 use tokio::time::Interval;
 
 use super::{own, told_once};
@@ -52,7 +53,7 @@ impl Replayed {
     }
 
     fn go_on(&mut self) {
-        let now_ns = self.first_ns.saturating_add(live::nanoseconds(self.began.elapsed()));
+        let now_ns = self.first_ns.saturating_add(nanoseconds(self.began.elapsed()));
         let sought = self.player.seek(now_ns).context("cannot read on in the recording");
         told_once(&mut self.trouble, sought);
     }

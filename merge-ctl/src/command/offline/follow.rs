@@ -18,7 +18,7 @@ use merge_ctl::offline::{self, Devices, OfflineError, Options, Outcome};
 use merge_ctl::recording::Outcome as Recorded;
 use merge_ctl::sample::{MergeIdentity, OfflineEnd, OfflineFault, OfflineTerms, Owner};
 use merge_ctl::sampler::offline::{Names, Sampler, identity};
-use merge_ctl::units::DeviceNumber;
+use merge_ctl::units::{DeviceNumber, nanoseconds};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::super::face::Face;
@@ -170,7 +170,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(identity: MergeIdentity, face: Face, mut sampler: Sampler, options: &'a Start) -> Self {
-        let stall_after_ns = live::nanoseconds(options.live.watching.stall_after);
+        let stall_after_ns = nanoseconds(options.live.watching.stall_after);
         let first = sampler.sample(None);
         let record = options.record.record.as_deref();
         let mut recording = Recording::or_none(record, "start", &options.live);
@@ -287,7 +287,7 @@ impl<'a> View<'a> {
     }
 
     fn tell_over(&mut self, stage: Stage) {
-        let after_ns = self.options.offline.time_limit.map_or(0, |it| live::nanoseconds(it.after));
+        let after_ns = self.options.offline.time_limit.map_or(0, |it| nanoseconds(it.after));
         let heeded = if stage < Stage::Clearing { "" } else { " It comes too late to be heeded." };
         self.tell(&format!("The time limit of {} is over.{heeded}", human::duration(after_ns)));
     }

@@ -26,10 +26,10 @@ use merge_ctl::probe::{Probe, ProbeOptions};
 use merge_ctl::sample::{End, MergeIdentity, Owner, Sample};
 use merge_ctl::sampler::Watch;
 use merge_ctl::store::{FileSource, Opened, Store};
+use merge_ctl::units::nanoseconds;
 
 use self::standing::{Pending, Standing, look};
 use super::elsewhere::Elsewhere;
-use super::followed::exit_of;
 use super::hooks::Hooks;
 use super::live;
 use super::terminal;
@@ -197,7 +197,7 @@ impl<'a> Waiting<'a> {
     }
 
     fn stall_after_ns(&self) -> u64 {
-        self.options.stall_after.map_or(DEFAULT_STALL_AFTER_NS, live::nanoseconds)
+        self.options.stall_after.map_or(DEFAULT_STALL_AFTER_NS, nanoseconds)
     }
 
     /// Tells what is new in a model, to people and to hooks, and keeps it. What it is at the end is
@@ -226,7 +226,7 @@ impl<'a> Waiting<'a> {
                 let since = *done_since.get_or_insert_with(Instant::now);
                 nobody_finishes(&model.identity, since.elapsed())
             }
-            _ if self.options.stall_after.is_some() && exit_of(model) == Exit::Stalled => {
+            _ if self.options.stall_after.is_some() && Exit::of(model) == Exit::Stalled => {
                 Some(Over { next: advice::first(model), ..Over::of(model, Exit::Stalled) })
             }
             _ => None,
@@ -317,13 +317,13 @@ impl<'a> Waiting<'a> {
         }
         let end = Some(End::Done { at_ns: last.at_ns });
         let model = model.next(&Sample { end, ..last.clone() });
-        let over = Over::of(&model, exit_of(&model));
+        let over = Over::of(&model, Exit::of(&model));
         self.model = Some(model);
         over
     }
 
     fn timed_out(&self) -> Over {
-        let waited = human::duration(live::nanoseconds(self.begun.elapsed()));
+        let waited = human::duration(nanoseconds(self.begun.elapsed()));
         match &self.model {
             Some(model) => Over {
                 exit: Exit::Timeout,
@@ -379,7 +379,7 @@ impl<'a> Waiting<'a> {
             state: subject.map_or(state, |subject| subject.state),
             exit: over.exit as u8,
             unix_s: unix.as_secs(),
-            waited_ns: live::nanoseconds(self.begun.elapsed()),
+            waited_ns: nanoseconds(self.begun.elapsed()),
             sentence: &over.sentence,
             next: &over.next,
             model: self.model.as_ref(),
@@ -417,7 +417,7 @@ fn nobody_finishes(identity: &MergeIdentity, done_for: Duration) -> Option<Over>
     if done_for < patience || driver::driver_of(&identity.origin).is_some() {
         return None;
     }
-    let ns = live::nanoseconds(patience);
+    let ns = nanoseconds(patience);
     Some(Over {
         exit: Exit::StillMerging,
         subject: None,
