@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::budget::Slots;
 use super::meter;
 use super::queue::{Ended, Queue, Request, Side, Way};
-use super::window::Window;
+use super::window::{Extent, Window};
 
 /// The longest sleep: a stop is looked for after it.
 const SLEEP: Duration = Duration::from_millis(100);
@@ -101,7 +101,8 @@ pub(super) struct Pump<Q> {
     free: Vec<usize>,
     ready: VecDeque<Request>,
     under_way: Vec<Option<UnderWay>>,
-    under_way_bytes: u64,
+    /// How much is under way.
+    amount: Extent,
     tokens: Vec<usize>,
     window: Window,
     /// The same of all pumps, for whoever watches.
@@ -132,9 +133,9 @@ impl<Q: Queue> Pump<Q> {
             free: (0..slots.count).rev().collect(),
             ready: VecDeque::new(),
             under_way: vec![None; requests],
-            under_way_bytes: 0,
+            amount: Extent::default(),
             tokens: (0..requests).rev().collect(),
-            window: Window::new((slots.count * slots.bytes) as u64),
+            window: Window::new(Extent { requests, bytes: (slots.count * slots.bytes) as u64 }),
             shown,
             is_ending: false,
             failed: None,
@@ -204,13 +205,13 @@ impl<Q: Queue> Pump<Q> {
 
     fn begin_ready(&mut self) -> io::Result<()> {
         while let Some(request) = self.ready.front().copied() {
-            if !self.window.admits(self.under_way_bytes, request.length) {
+            if !self.window.admits(self.amount, request.length) {
                 break;
             }
             let Some(token) = self.tokens.pop() else { break };
             self.ready.pop_front();
             self.queue.begin(token, request)?;
-            self.under_way_bytes += request.length as u64;
+            self.amount = self.amount.and(request.length);
             self.shown.begin(request.length);
             self.under_way[token] = Some(UnderWay { request, begun: Instant::now() });
         }
@@ -223,7 +224,7 @@ impl<Q: Queue> Pump<Q> {
         let UnderWay { request, begun } =
             self.under_way.get_mut(token).and_then(Option::take).ok_or_else(lost)?;
         self.tokens.push(token);
-        self.under_way_bytes -= request.length as u64;
+        self.amount = self.amount.without(request.length);
         self.shown.end(request.length);
         self.window.ended(request.length, begun, Instant::now());
         match judge(request, answer, self.block_bytes) {
