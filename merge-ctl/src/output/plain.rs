@@ -476,6 +476,13 @@ mod tests {
     }
 
     #[test]
+    fn whoever_stops_an_offline_merge_hears_that_the_kernel_merges_whatever_was_copied() {
+        let told = summary(&fixture::offline_stopped_at_once());
+        assert!(told.contains("the kernel merges the rest"), "{told}");
+        assert!(!told.contains("Nothing was written"), "{told}");
+    }
+
+    #[test]
     fn buckets_are_named_by_their_chunks() {
         assert_eq!(bucket_label(0, 0), "1");
         assert_eq!(bucket_label(1, 1), "2–3");

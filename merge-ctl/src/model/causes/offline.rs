@@ -159,11 +159,12 @@ fn unmerged(model: &Model) -> Vec<String> {
                 "Do not use {label} as it is: it holds a mix of old and new data until all is merged."
             )
         }
-        _ if !touched => format!("Nothing was written to {label}."),
-        Owner::Lvm => format!("Nobody can see {label} merged in part: it is not active."),
-        Owner::DeviceMapper if stopped => {
+        // Also where we had written nothing yet.
+        Owner::DeviceMapper if stopped && !images => {
             format!("{label} shows what the snapshot held: the kernel merges the rest.")
         }
+        _ if !touched => format!("Nothing was written to {label}."),
+        Owner::Lvm => format!("Nobody can see {label} merged in part: it is not active."),
         Owner::DeviceMapper => format!("Nobody can see {label} merged in part."),
     };
     let next = match identity.owner {
