@@ -116,8 +116,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Tell of a merge in a file: a page with figures, a text for a ticket, or a trace
     ///
-    /// Of a recording, or of a merge that goes on: that is followed to its end or to Ctrl-C, and goes on. The
-    /// ending of the file's name says what is made: .html is one page that is whole by itself, .md a text for a
+    /// Of a recording, or of a merge that goes on: that is followed to its end or to Ctrl-C, and goes on;
+    /// --probes and --stall-after are for it alone. The ending of the file's name says what is made: .html is one page that is whole by itself, .md a text for a
     /// ticket, .json a trace for Perfetto or chrome://tracing. The same recording gives the same bytes
     /// (docs/report.md).
     #[command(after_help = REPORT_STATUS)]
